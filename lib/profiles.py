@@ -1,0 +1,121 @@
+"""Every parameter of the book: its type, its bounds and what it is for, in one place.
+
+A *profile* is one flat YAML file under `params/`.
+The same definitions check that file, the values that papermill injects into a chapter (`-f`, `-p`) and the defaults
+that stand in each chapter's parameters cell, because papermill itself checks nothing: a misspelt name would simply be
+ignored, and the run would answer another question than the one asked.
+
+Use, in a chapter's first cell of code after the parameters:
+
+    p = profiles.from_notebook(globals())
+
+Chapters of later papers add a group class here and list it in `Profile`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Group(BaseModel):
+    """Base of all groups: strict types, no unknown names, never changed after it is made."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Run(Group):
+    """What runs, where, and with which seeds."""
+
+    profile: str = Field("embedded", pattern=r"^[a-z0-9_-]+$", description="Name of the profile; results go to `runs/<profile>/`.")
+    runs_dir: str = Field("runs", min_length=1, description="Folder for models, executed chapters and results.")
+    seed: Seed = Field(0, description="Seed of everything that a chapter draws itself: probe tokens, permutations, bootstraps.")
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="Training seeds of the book's own models; each verdict is judged over them.")
+    training_scale: float = Field(1.0, gt=0, le=100, description="Factor on the training steps of the book's own models.")
+
+
+class Model(Group):
+    """A model of yours, examined beside the book's own."""
+
+    model: str = Field("", description="Hub id or local directory of a causal language model; empty: only the book's own models.")
+    revision: str | None = Field(None, description="Commit, tag or branch on the hub; a commit makes the run repeatable.")
+    checkpoints: list[str] = Field([], description="Revisions or directories of a training series, in order, for chapters about training.")
+    device: str = Field("cpu", pattern=r"^(cpu|mps|cuda(:\d+)?|auto)$", description="Where the model runs: `cpu`, `mps`, `cuda`, `cuda:1` or `auto`.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number format of the weights.")
+    remote: bool = Field(False, description="Run on NDIF (needs `NDIF_API_KEY` in the environment).")
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model. Read that code first.")
+
+
+class Detection(Group):
+    """Induction-head detection on repeated random tokens (chapter 1)."""
+
+    repeat_lengths: list[Annotated[int, Field(ge=2, le=4096)]] = Field([25, 50, 100], min_length=1, description="Lengths of the repeated block, in tokens.")
+    repeats: int = Field(4, ge=2, le=64, description="How often the block occurs; fewer where the context is short.")
+    examples: int = Field(10, ge=2, le=10_000, description="Sequences per length.")
+    induction_threshold: Share = Field(0.4, description="Least prefix-matching score, at every length, of an induction head.")
+    resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples behind an interval.")
+
+
+class Profile(Run, Model, Detection):
+    """All parameters of all chapters."""
+
+
+GROUPS: tuple[type[Group], ...] = (Run, Model, Detection)
+
+
+class ProfileError(ValueError):
+    """A parameter is unknown, of the wrong type or out of range; the text says which and what to do."""
+
+
+def validate(values: Mapping[str, Any], source: str) -> Profile:
+    """Check `values` (name -> value) that come from `source` (named in errors) and return the profile."""
+    try:
+        return Profile(**values)
+    except ValidationError as error:
+        problems = "\n".join(f"  - {_explain(e)}" for e in error.errors())
+        raise ProfileError(f"{source}:\n{problems}\nAll parameters stand in lib/profiles.py and on the book's page 'Parameters'.") from None
+
+
+def load(path: str | Path) -> Profile:
+    """Read a profile from YAML. Errors: FileNotFoundError with the profiles that exist; ProfileError."""
+    path = Path(path)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise FileNotFoundError(f"No profile {path}. Profiles in {path.parent}/: {known}.")
+    values = yaml.safe_load(path.read_text()) or {}
+    if not isinstance(values, dict):
+        raise ProfileError(f"{path}: expected lines such as `seed: 0`, found {type(values).__name__}.")
+    return validate(values, str(path))
+
+
+def from_notebook(namespace: dict[str, Any]) -> Profile:
+    """Check the parameters of a chapter, given its `globals()`, right after its parameter cells.
+
+    Every plain value that the cells so far have set counts as a parameter, so a misspelt one that papermill injected
+    is found. Running the cell again later checks the same names again, and not what the chapter has computed since.
+    """
+    plain = (str, int, float, bool, list, dict, type(None))
+    now = {k for k, v in namespace.items() if isinstance(v, plain) and not k.startswith("_") and k not in {"In", "Out"}}
+    first = namespace.setdefault("_parameter_names", sorted(now))
+    names = set(first) | (now & set(Profile.model_fields))
+    return validate({k: namespace[k] for k in sorted(names) if k in namespace}, "Parameters of this chapter")
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    """One pydantic error as a sentence that names the parameter, the cause and the cure."""
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, Profile.model_fields, n=1, cutoff=0.5)
+        return f"`{name}` is not a parameter." + (f" Did you mean `{near[0]}`?" if near else "")
+    field = Profile.model_fields[name]
+    got = error["input"]
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(got, str) and error["type"] == "float_type" else ""
+    return f"`{name}` = {got!r}: {error['msg'].lower()}{hint}. {field.description}"
