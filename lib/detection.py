@@ -1,0 +1,151 @@
+"""Find the induction heads of any model (Olsson et al. 2022): one entry point, `detect`.
+
+Idea: feed repeats of random tokens, at several lengths of the repeated block, and ask of every head how much of its
+attention goes to the tokens that followed the current one before (prefix matching), and whether it raises the token
+that it looks at (copying). Beside each score stand its nulls: the same keys moved a few places (matched offset), and
+the keys that belong to another token of the sequence (shuffled target), with intervals over sequences.
+
+    found = detect(opened, rng)
+    found.heads       # one row a head: label, scores at the worst length, weights' own scores
+    found.lengths     # one row per head and repeat length, with intervals and nulls
+
+Caveat: the tokens are random, so this finds the literal ability and says nothing of what heads do on real text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lib import capture, circuits, scores
+from lib.statistics import bootstrap_mean
+
+OFFSETS = (-3, -2, 2, 3)  # of the matched-offset null: near enough to be as old, far enough to be other tokens
+LABELS = ("induction head", "positional copier", "previous-token head", "other")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What `detect` found. `heads`: one row a head; `lengths`: one row per head and length; `rows` agree in order."""
+
+    heads: pd.DataFrame
+    lengths: pd.DataFrame
+
+    def of(self, label: str) -> list[tuple[int, int]]:
+        """(layer, head) of every head with a label, the strongest first."""
+        rows = self.heads[self.heads.label == label].sort_values("prefix", ascending=False)
+        return list(zip(rows.layer, rows["head"], strict=True))
+
+
+def detect(
+    opened,
+    rng: np.random.Generator,
+    lengths: list[int] | None = None,
+    repeats: int = 4,
+    examples: int = 10,
+    threshold: float = 0.4,
+    resamples: int = 2000,
+) -> Detection:
+    """Score every head at every repeat length and label it.
+
+    lengths: of the repeated block, in tokens; those that do not fit the context give way to shorter ones.
+    Labels: *induction head*, see `scores.is_induction`; *positional copier*: over the threshold at some length only;
+    *previous-token head*: at least `threshold` of its attention on the token before; else *other*.
+    """
+    plan = scores.plan_lengths(opened.context, lengths or [25, 50, 100], repeats)
+    samples = [probe(opened, rng, length, times, examples) for length, times in plan]
+    attention = [attention_scores(opened, tokens, rng) for tokens in samples]
+    copied = copying_scores(opened, probe(opened, rng, plan[0][0], 1, examples, bos=False)).mean(1)
+    table = pd.concat([_length_rows(a, length, rng, resamples) for a, (length, _) in zip(attention, plan, strict=True)], ignore_index=True)
+    return Detection(_label(_head_rows(table, copied, opened), threshold, len(plan), table), table)
+
+
+def probe(opened, rng: np.random.Generator, length: int, repeats: int, examples: int, bos: bool = True) -> Int[Tensor, "examples position"]:
+    """Repeated random tokens for a model: neither its most nor its least common tokens, after BOS if it has one."""
+    special = [opened.bos] if opened.bos is not None else []
+    candidates = scores.middle_tokens(opened.vocabulary, special)
+    return scores.repeated_random(rng, examples, length, repeats, candidates, opened.bos if bos else None)
+
+
+def attention_scores(opened, tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> dict[str, Float[Tensor, "batch layer head"]]:
+    """prefix, previous, duplicate, offset (null) and shuffled (null) of every head and sequence; no logits are made."""
+    target = scores.prefix_target(tokens)
+    targets = {
+        "prefix": target,
+        "previous": scores.previous_target(tokens),
+        "duplicate": scores.duplicate_target(tokens),
+        "shuffled": scores.prefix_target(tokens, scores.renamed(tokens, rng)),
+        **{f"offset{k:+d}": scores.shifted(target, k) for k in OFFSETS},
+    }
+    weight = scores.weights(targets).to(opened.device)
+    found = capture.stream(opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)})["score"]
+    named = {name: row.permute(1, 0, 2) for name, row in zip(targets, found.transpose(0, 1), strict=True)}
+    named["offset"] = torch.stack([named.pop(f"offset{k:+d}") for k in OFFSETS]).mean(0)
+    return named
+
+
+def copying_scores(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "layer batch head"]:
+    """Copying score of every head and sequence (`scores.copying`), from each head's direct path to the logits.
+
+    Only the logits of tokens that occur in the sample are computed; the final norm's scale cancels in the score.
+    """
+    seen, place = tokens.to(opened.device).unique(return_inverse=True)
+    U = opened.unembedding(seen) - opened.unembedding().mean(1, keepdim=True)
+
+    def measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
+        ov = (opened.head_weights(layer).W_O @ U)[:, :, place]  # [head, d_head, batch, position]
+        raises = torch.einsum("bqhd,hdbs->bhqs", z.float(), ov)
+        return {"copying": scores.copying(raises, pattern, tokens)}
+
+    return capture.stream(opened, tokens, measure)["copying"]
+
+
+def weight_scores(opened, previous: Float[Tensor, "layer head"]) -> pd.DataFrame:
+    """One row a head: OV eigenvalue score, and QK trace through the previous-token heads of earlier layers."""
+    W_E = opened.W_E
+    EE, UE = W_E.T @ W_E, opened.W_U @ W_E
+    through = torch.zeros_like(EE)
+    rows = []
+    for layer in range(opened.n_layers):
+        w = opened.head_weights(layer)
+        ov = circuits.eigenvalue_score(circuits.ov_eigenvalues(w.W_V, w.W_O, UE))
+        qk = circuits.qk_trace_normalised(w.W_Q, w.W_K, through, EE)
+        rows += [{"layer": layer, "head": h, "ov_eigenvalues": float(ov[h]), "qk_trace": float(qk[h])} for h in range(opened.n_heads)]
+        through = through + circuits.composed(previous[layer].to(EE), w.W_V, w.W_O)
+    return pd.DataFrame(rows)
+
+
+def _length_rows(attention: dict[str, Tensor], length: int, rng: np.random.Generator, resamples: int) -> pd.DataFrame:
+    """One row a head at one length: mean of each score with its interval over sequences."""
+    n_layers, n_heads = attention["prefix"].shape[1:]
+    columns = {"layer": np.repeat(range(n_layers), n_heads), "head": np.tile(range(n_heads), n_layers), "length": length}
+    for name, values in attention.items():
+        mean, low, high = bootstrap_mean(values, rng, resamples)
+        columns |= {name: mean.flatten(), f"{name}_low": low.flatten(), f"{name}_high": high.flatten()}
+    return pd.DataFrame({k: np.asarray(v) if isinstance(v, Tensor) else v for k, v in columns.items()})
+
+
+def _head_rows(table: pd.DataFrame, copied: Tensor, opened) -> pd.DataFrame:
+    """One row a head: prefix at its worst length, previous and duplicate averaged, copying, weights' own scores."""
+    by_head = table.groupby(["layer", "head"])
+    heads = by_head.agg(prefix=("prefix", "min"), prefix_best=("prefix", "max"), previous=("previous", "mean"), duplicate=("duplicate", "mean")).reset_index()
+    heads["copying"] = copied.flatten().numpy()
+    previous = torch.tensor(heads.previous.to_numpy(), dtype=torch.float32).reshape(opened.n_layers, opened.n_heads)
+    return heads.merge(weight_scores(opened, previous), on=["layer", "head"])
+
+
+def _label(heads: pd.DataFrame, threshold: float, n_lengths: int, table: pd.DataFrame) -> pd.DataFrame:
+    shape = (int(heads.layer.max()) + 1, int(heads["head"].max()) + 1, n_lengths)
+    by_length = table.sort_values(["layer", "head"], kind="stable")
+    grid = {k: torch.tensor(by_length[k].to_numpy()).reshape(shape).permute(2, 0, 1) for k in ("prefix", "offset_high", "shuffled_high")}
+    copied = torch.tensor(heads.copying.to_numpy()).reshape(shape[:2])
+    null_high = torch.maximum(grid["offset_high"], grid["shuffled_high"])
+    induction = scores.is_induction(grid["prefix"], null_high, copied, threshold).flatten().numpy()
+    positional = scores.is_positional(grid["prefix"], threshold).flatten().numpy()
+    label = np.select([induction, positional, heads.previous >= threshold], LABELS[:3], default=LABELS[3])
+    return heads.assign(label=label)
