@@ -25,7 +25,7 @@ WIDTH = 640  # the text column is 720 px wide
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#3A8FC4"]  # after Okabe and Ito
 GRID = "rgba(128,128,128,0.25)"
 ZERO = "#440154"  # the low end of viridis
-FONT = "system-ui, sans-serif"
+FONT = "Arial, Liberation Sans, sans-serif"  # metrics that the renderer of static pictures knows
 MAX_BYTES = 2_000_000
 
 alt.data_transformers.disable_max_rows()  # `html` limits bytes instead, and names the figure
@@ -38,6 +38,7 @@ def theme() -> alt.theme.ThemeConfig:
     axis = text | {"titleFontWeight": "normal", "gridColor": GRID, "domainColor": "currentColor", "tickColor": "currentColor"}
     config = {
         "background": "transparent",
+        "padding": 8,
         "font": FONT,
         "view": {"stroke": None, "continuousWidth": WIDTH, "discreteWidth": WIDTH, "continuousHeight": 280},
         "axis": axis | {"labelLimit": 220},

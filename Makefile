@@ -1,0 +1,51 @@
+# The book in a few words: `make help`. Needs Python >= 3.11, git and make; everything else goes into .venv.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(if $(shell command -v $(name) 2>/dev/null),$(name))))
+PROFILE ?= embedded
+PORT ?= 8000
+OPTIONS ?=
+TESTS ?= tests
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# Settings of a user's own pip must not change what is installed; an index or proxy that he needs is kept.
+PIP := PIP_REQUIRE_VIRTUALENV=1 PIP_USER=0 PIP_TARGET= PIP_PREFIX= PIP_CONSTRAINT= PIP_NO_DEPS=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help book test bench serve clean install
+
+help:  ## this list
+	@echo "make book     execute the chapters and build the site      PROFILE=$(PROFILE), OPTIONS for snakemake"
+	@echo "make serve    show the site on this machine                PROFILE=$(PROFILE), PORT=$(PORT)"
+	@echo "make test     run all tests                                TESTS=path, OPTIONS for pytest"
+	@echo "make bench    measure speed and memory, for the book's page 'Benchmarks'"
+	@echo "make install  only make .venv"
+	@echo "make clean    remove runs/$(PROFILE), trained models too   PROFILE=$(PROFILE)"
+	@echo "Profiles: $(patsubst params/%.yaml,%,$(wildcard params/*.yaml))"
+
+book: $(STAMP)
+	@$(BIN)/python -m pipeline.build $(PROFILE) $(OPTIONS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(TESTS) $(OPTIONS)
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(OPTIONS)
+
+serve: $(STAMP)
+	@test -f runs/$(PROFILE)/site/index.html || { echo "No site of profile $(PROFILE) yet: make book PROFILE=$(PROFILE)"; exit 1; }
+	@echo "http://localhost:$(PORT)/ (Ctrl-C ends it)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory runs/$(PROFILE)/site $(PORT)
+
+clean:
+	rm -rf -- "runs/$(PROFILE)"
+
+install: $(STAMP)
+
+# The stamp comes last, so an installation that was cut short is done again, and a complete one never.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No python found: install Python 3.11 or later, or make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/a/newer/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	@touch $(STAMP)

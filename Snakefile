@@ -1,0 +1,92 @@
+# The one graph of the book: profile -> trained models -> executed chapters -> scoreboard -> site.
+# Called by `make book PROFILE=name`; any option of snakemake can be added with OPTIONS="…".
+# One machine by default; `OPTIONS="--executor slurm --jobs 20"` sends the jobs to a cluster.
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+from lib import profiles
+from pipeline import build_site, dependencies
+
+NAME = config.get("profile", "embedded")
+PROFILE_FILE = Path("params") / f"{NAME}.yaml"
+PROFILE = profiles.load(PROFILE_FILE)
+RUN = f"{PROFILE.runs_dir}/{NAME}"
+CHAPTERS = [path.stem for path in sorted(Path("chapters").glob("[0-9]*.ipynb"))]
+LIB = Path("lib")
+CLAIMS = Path("book/claims.yml")
+PYTHON = sys.executable
+LIMITS = "OMP_NUM_THREADS=1"  # one thread a job: as many jobs as cores run at once, and the bits do not depend on cores
+
+
+def notebook(name):
+    return Path(f"chapters/{name}.ipynb")
+
+
+def code(path):
+    return [str(file) for file in dependencies.modules(Path(path), LIB)]
+
+
+def models(wildcards):
+    """The models that a chapter needs: every recipe with every seed."""
+    needed = dependencies.recipes(notebook(wildcards.name))
+    return [f"{RUN}/models/{recipe}.seed{seed}" for recipe in needed for seed in PROFILE.seeds]
+
+
+def values(wildcards):
+    return json.dumps(dependencies.values(notebook(wildcards.name), PROFILE), sort_keys=True)
+
+
+def rules_of(wildcards):
+    return json.dumps(dependencies.rules(notebook(wildcards.name), CLAIMS), sort_keys=True)
+
+
+wildcard_constraints:
+    name=r"[0-9]+_\w+",
+    recipe=r"[\w-]+",
+    seed=r"\d+",
+
+
+localrules: book, site
+
+
+rule book:
+    input: f"{RUN}/site/index.html"
+
+
+rule train:
+    """One model of the book: one recipe, one seed, one thread."""
+    input: code("lib/training.py"), "constraints.txt"
+    output: f"{RUN}/models/{{recipe}}.seed{{seed}}"
+    params: scale=PROFILE.training_scale
+    threads: 1
+    shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed} {output}"
+
+
+rule chapter:
+    """One chapter: executed whole, or not at all."""
+    input:
+        "constraints.txt",
+        notebook="chapters/{name}.ipynb",
+        code=lambda wildcards: code(notebook(wildcards.name)),
+        models=models,
+    output:
+        notebook=f"{RUN}/chapters/{{name}}.ipynb",
+        claims=f"{RUN}/results/{{name}}/claims.json",
+        provenance=f"{RUN}/results/{{name}}/provenance.json",
+    params: values=values, rules=rules_of
+    threads: 1
+    shell: "{LIMITS} {PYTHON} -m pipeline.run_chapter {input.notebook} {output.notebook} {PROFILE_FILE}"
+
+
+rule site:
+    """All pages, from executed chapters that pass the gates."""
+    input:
+        expand(f"{RUN}/chapters/{{name}}.ipynb", name=CHAPTERS),
+        expand(f"{RUN}/results/{{name}}/claims.json", name=CHAPTERS),
+        build_site.sources(ROOT),
+    output: f"{RUN}/site/index.html"
+    threads: 1
+    shell: "{PYTHON} -m pipeline.build_site {PROFILE_FILE}"

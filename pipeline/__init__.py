@@ -1,0 +1,1 @@
+"""What the Snakefile calls: train, execute, gate, build the site."""

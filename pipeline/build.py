@@ -1,0 +1,35 @@
+"""`python -m pipeline.build PROFILE [targets and options of snakemake]`: the Makefile's way into the Snakefile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from lib import profiles
+from pipeline import process
+
+
+def arguments(profile: str, more: list[str]) -> list[str]:
+    """The snakemake command line: all cores, our lock instead of its own, and what was cut short is done again."""
+    fixed = ["--nolock", "--rerun-incomplete", "--quiet", "rules", "host", "reason", "--scheduler", "greedy"]
+    # Explicit options come last and win: `make book OPTIONS="--cores 1"`, `OPTIONS="--executor slurm --jobs 20"`.
+    return ["-m", "snakemake", "--cores", "all", *fixed, "--config", f"profile={profile}", *more]
+
+
+def main(profile: str, *more: str) -> None:
+    """Check the profile, take its lock and become snakemake."""
+    file = Path("params") / f"{profile}.yaml"
+    try:
+        loaded = profiles.load(file)
+    except (profiles.ProfileError, FileNotFoundError) as error:
+        raise SystemExit(f"{error}") from None
+    if loaded.profile != profile:
+        raise SystemExit(f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same.")
+    process.hold(Path(loaded.runs_dir) / profile / ".lock")
+    process.name_driver()
+    os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,116 @@
+"""What a chapter depends on, read from its source without running it.
+
+The Snakefile declares exactly these as inputs and parameters, so that a change re-runs what it can change and nothing
+else: the notebook, the lib modules that it imports (and those that they import), the profile's values of the
+parameters that it declares, the rules of the claims that it judges, the models that it needs, and the pinned versions.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from lib import provenance
+
+ALWAYS = ("profile", "runs_dir")  # where results go: every chapter is given these
+
+
+def read(notebook: Path) -> nbformat.NotebookNode:
+    """A notebook in the current format."""
+    return nbformat.read(notebook, as_version=4)
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook whole."""
+    provenance.write_whole(path, nbformat.writes(notebook))
+
+
+def tree(notebook: Path) -> ast.Module:
+    """The code of a notebook as one syntax tree. Errors: SyntaxError that names the cell."""
+    body: list[ast.stmt] = []
+    for index, cell in enumerate(read(notebook).cells):
+        if cell.cell_type == "code":
+            body += ast.parse(cell.source, f"{notebook.name}, cell {index}").body
+    return ast.Module(body, [])
+
+
+def modules(code: Path, lib: Path) -> list[Path]:
+    """Files of `lib` that a notebook or module imports, directly or through others; with the module itself."""
+    found: set[Path] = set()
+    waiting = list(_imports(code, lib))
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += _imports(file, lib)
+    return sorted(found | ({code} if code.suffix == ".py" else set()))
+
+
+def parameters(notebook: Path) -> list[str]:
+    """Names assigned in the cell tagged `parameters`. Errors: ValueError when there is not exactly one such cell."""
+    cells = [c for c in read(notebook).cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{notebook}: one cell must have the tag `parameters`; found {len(cells)}.")
+    return [name.id for line in ast.parse(cells[0].source).body for name in _targets(line)]
+
+
+def values(notebook: Path, profile: Any) -> dict[str, Any]:
+    """The profile's values of the parameters that the notebook declares, and of where its results go."""
+    declared = dict.fromkeys([*parameters(notebook), *ALWAYS])
+    known = profile.model_dump()
+    if missing := [name for name in declared if name not in known]:
+        raise ValueError(f"{notebook}: its parameters cell declares {', '.join(missing)}, unknown to lib/profiles.py.")
+    return {name: known[name] for name in declared}
+
+
+def recipes(notebook: Path) -> list[str]:
+    """Names of the training recipes that the notebook needs, from its metadata `{"book": {"recipes": […]}}`."""
+    return list(read(notebook).metadata.get("book", {}).get("recipes", []))
+
+
+def rules(notebook: Path, claims: Path) -> list[Any]:
+    """Entries of the claims file whose id stands in the notebook's code as a literal."""
+    if not claims.is_file():
+        return []
+    text = {node.value for node in ast.walk(tree(notebook)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return [entry for entry in entries(claims) if entry["id"] in text]
+
+
+def entries(claims: Path) -> list[dict[str, Any]]:
+    """The claims file as a list of mappings that have an `id`, whether it is written as a list or keyed by id."""
+    found = yaml.safe_load(claims.read_text()) or []
+    found = found.get("claims", found) if isinstance(found, dict) else found
+    return [{"id": key} | value for key, value in found.items()] if isinstance(found, dict) else found
+
+
+def _targets(line: ast.stmt) -> Iterator[ast.Name]:
+    """Plain names that a statement assigns."""
+    targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+    return (t for t in targets if isinstance(t, ast.Name))
+
+
+def _imports(code: Path, lib: Path) -> Iterator[Path]:
+    """Files of `lib` named by import statements anywhere in `code`, functions included."""
+    source = ast.parse(code.read_text(), str(code)) if code.suffix == ".py" else tree(code)
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            names = [a.name for a in node.names if a.name.split(".")[0] == "lib"]
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "lib"):
+            base = ["lib"] if node.level else []
+            names = [".".join([*base, *filter(None, [node.module]), a.name]) for a in node.names]
+        else:
+            continue
+        yield from (file for name in names for file in _files(name, lib))
+
+
+def _files(name: str, lib: Path) -> Iterator[Path]:
+    """`lib.a.b` as the files that an import of it reads: the package, and the module `a` where there is one."""
+    yield lib / "__init__.py"
+    parts = name.split(".")
+    if len(parts) > 1 and (lib / f"{parts[1]}.py").is_file():
+        yield lib / f"{parts[1]}.py"

@@ -1,0 +1,82 @@
+"""What may be published: every chapter of the table of contents, executed whole, from its present source and parameters.
+
+Jupyter Book itself publishes tracebacks, empty cells and yesterday's numbers without a word, so the build asks here first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import dependencies
+from pipeline.run_chapter import source_hash
+
+# A path of the machine that executed the chapter says nothing to a reader and something about its owner.
+MACHINE_PATH = re.compile(r"(?:/home/|/Users/|/root/|[A-Z]:\\\\Users\\\\)[\w.-]+")
+
+
+class GateError(Exception):
+    """One line per chapter and problem."""
+
+
+def check(chapters: list[str], sources: Path, executed: Path, profile: Any) -> None:
+    """Raise GateError that names every chapter that cannot be published, and why."""
+    problems = [
+        f"{name}: {problem}"
+        for name in chapters
+        for problem in _problems(sources / f"{name}.ipynb", executed / f"{name}.ipynb", profile)
+    ]
+    if problems:
+        raise GateError("\n".join(problems))
+
+
+def chapters_of(toc: Path) -> list[str]:
+    """Names of the chapters in `_toc.yml`, in order."""
+    files = re.findall(r"file:\s*chapters/(\S+)", toc.read_text())
+    return [Path(file).stem for file in files]
+
+
+def unlisted(toc: Path, sources: Path) -> list[str]:
+    """Chapters that exist but stand in no part of the table of contents."""
+    listed = chapters_of(toc)
+    return [path.stem for path in sorted(sources.glob("[0-9]*.ipynb")) if path.stem not in listed]
+
+
+def _problems(source: Path, executed: Path, profile: Any) -> Iterator[str]:
+    if not source.is_file():
+        yield f"missing: {source} stands in book/_toc.yml but does not exist"
+    elif not executed.is_file():
+        failed = executed.with_name(f"{executed.stem}.failed.ipynb")
+        yield f"errored: see {failed}" if failed.is_file() else "missing: not executed under this profile"
+    else:
+        notebook = dependencies.read(executed)
+        yield from _errors(notebook)
+        yield from _stale(notebook.metadata.get("book", {}), source, profile)
+
+
+def _errors(notebook: Any) -> Iterator[str]:
+    """Cells that failed, did not run, or show a path of the machine."""
+    if notebook.metadata.get("papermill", {}).get("exception"):
+        yield "errored: papermill recorded an exception"
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        if cell.execution_count is None:
+            yield f"incomplete: cell {index} did not run"
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f"errored: cell {index}: {output.ename}: {output.evalue}"
+        if found := MACHINE_PATH.search(yaml.safe_dump([dict(o) for o in cell.outputs], width=10**9)):
+            yield f"cell {index} shows a path of this machine: {found.group()}"
+
+
+def _stale(recorded: Any, source: Path, profile: Any) -> Iterator[str]:
+    if recorded.get("source") != source_hash(source):
+        yield "stale: the notebook has changed since it was executed"
+    elif (now := dependencies.values(source, profile)) != (then := dict(recorded.get("parameters", {}))):
+        changed = [name for name in now if name not in then or now[name] != then[name]]
+        yield f"stale: executed with other values of {', '.join(changed)}"

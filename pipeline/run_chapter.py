@@ -1,0 +1,97 @@
+"""`python -m pipeline.run_chapter NOTEBOOK OUTPUT PROFILE_FILE`: execute one chapter, whole or not at all.
+
+Parameters are checked before a kernel starts, for papermill checks none. The output appears only when every cell
+succeeded; a failed run is kept beside it as `NN_name.failed.ipynb`, and its cell and exception are named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import papermill
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from lib import profiles
+from pipeline import dependencies, process
+
+
+class Engine(NBClientEngine):
+    """papermill's own engine, saying which cell runs."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> Any:
+        """Announce each code cell before it starts."""
+        code = [index for index, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
+        start = nb_man.cell_start
+        began = time.monotonic()
+
+        def announced(cell: Any, cell_index: int, **more: Any) -> None:
+            if cell.cell_type == "code":
+                chapter = nb_man.nb.metadata.book.chapter
+                place = f"cell {code.index(cell_index) + 1} of {len(code)}"
+                print(f"{chapter}, {place}, {time.monotonic() - began:.0f} s: {title(nb_man.nb.cells, cell_index)}", flush=True)
+            start(cell, cell_index, **more)
+
+        nb_man.cell_start = announced
+        return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+
+def title(cells: list[Any], index: int) -> str:
+    """What a cell is about: the heading just before it, or its first line."""
+    before = cells[index - 1].source if index and cells[index - 1].cell_type == "markdown" else ""
+    headings = [line.lstrip("# ").strip() for line in before.splitlines() if line.startswith("#")]
+    first = next((line.strip() for line in cells[index].source.splitlines() if line.strip()), "(empty)")
+    return (headings or [first])[-1][:70]
+
+
+def source_hash(notebook: Path) -> str:
+    """SHA-256 of a notebook's file: what the site's gate compares."""
+    return hashlib.sha256(notebook.read_bytes()).hexdigest()
+
+
+def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
+    """Run `notebook` with `values` and put the result at `output`. Errors: PapermillExecutionError, file kept aside."""
+    partial = output.with_name(f".{output.stem}.partial.ipynb")
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    source = dependencies.read(notebook)
+    source.metadata.book = source.metadata.get("book", {}) | {
+        "chapter": notebook.stem, "source": source_hash(notebook), "parameters": values,
+    }  # fmt: skip
+    prepared = output.with_name(f".{output.stem}.prepared.ipynb")
+    dependencies.write(source, prepared)
+    try:
+        papermill.execute_notebook(prepared, partial, values, engine_name="book", kernel_name="python3", progress_bar=False)
+    except PapermillExecutionError:
+        os.replace(partial, failed)
+        raise
+    finally:
+        prepared.unlink(missing_ok=True)
+    os.replace(partial, output)
+    failed.unlink(missing_ok=True)
+
+
+def main(notebook: str, output: str, profile_file: str) -> None:
+    """Check the parameters, execute, and name what failed."""
+    process.end_with_driver()
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    papermill_engines.register("book", Engine)
+    source = Path(notebook)
+    values = dependencies.values(source, profiles.load(profile_file))
+    try:
+        execute(source, Path(output), values)
+    except PapermillExecutionError as error:
+        cell = error.source.strip().splitlines()[0] if error.source.strip() else "(empty)"
+        kept = Path(output).with_name(f"{Path(output).stem}.failed.ipynb")
+        raise SystemExit(f"{source.name} failed in the cell `{cell}`: {error.ename}: {error.evalue}\nKept: {kept}") from None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,28 @@
+"""`python -m pipeline.train PROFILE_FILE RECIPE SEED MARKER`: train one model of the book, or finish it.
+
+The marker names the run's directory; it changes only when the run does, so chapters run again only then.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lib import profiles, provenance, training
+from pipeline import process
+
+
+def main(profile_file: str, name: str, seed: str, marker: str) -> None:
+    """Train recipe `name` with `seed` at the profile's scale; `training.ensure` resumes whatever is there."""
+    process.end_with_driver()
+    profile = profiles.load(profile_file)
+    if name not in training.RECIPES:
+        raise SystemExit(f"No recipe {name!r}; lib/training.py has {', '.join(training.RECIPES)}.")
+    recipe = training.scaled(training.RECIPES[name], profile.training_scale)
+    models = Path(profile.runs_dir) / profile.profile / "models"
+    run = training.ensure(recipe, int(seed), models)
+    provenance.write_whole(marker, f"{Path(run).name}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
