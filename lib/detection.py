@@ -9,6 +9,10 @@ the keys that belong to another token of the sequence (shuffled target), with in
     found.heads       # one row a head: label, scores at the worst length, weights' own scores
     found.lengths     # one row per head and repeat length, with intervals and nulls
 
+Two copying scores are given. `copying_unrepeated` is the paper's, on tokens that do not repeat; there an induction head
+finds no match and spreads its attention, so that even a perfect one scores low. `copying` is the same ratio on repeats,
+where the head has something to copy; labels use it.
+
 Caveat: the tokens are random, so this finds the literal ability and says nothing of what heads do on real text.
 """
 
@@ -60,16 +64,24 @@ def detect(
     plan = scores.plan_lengths(opened.context, lengths or [25, 50, 100], repeats)
     samples = [probe(opened, rng, length, times, examples) for length, times in plan]
     attention = [attention_scores(opened, tokens, rng) for tokens in samples]
-    copied = copying_scores(opened, probe(opened, rng, plan[0][0], 1, examples, bos=False)).mean(1)
+    copied = {
+        "copying": copying_scores(opened, samples[0]).mean(0),
+        "copying_unrepeated": copying_scores(opened, probe(opened, rng, plan[0][0], 1, examples, bos=False)).mean(0),
+    }
     table = pd.concat([_length_rows(a, length, rng, resamples) for a, (length, _) in zip(attention, plan, strict=True)], ignore_index=True)
     return Detection(_label(_head_rows(table, copied, opened), threshold, len(plan), table), table)
 
 
 def probe(opened, rng: np.random.Generator, length: int, repeats: int, examples: int, bos: bool = True) -> Int[Tensor, "examples position"]:
     """Repeated random tokens for a model: neither its most nor its least common tokens, after BOS if it has one."""
-    special = [opened.bos] if opened.bos is not None else []
-    candidates = scores.middle_tokens(opened.vocabulary, special)
+    candidates = scores.middle_tokens(opened.vocabulary, _not_words(opened))
     return scores.repeated_random(rng, examples, length, repeats, candidates, opened.bos if bos else None)
+
+
+def _not_words(opened) -> list[int]:
+    """Ids of special tokens and of raw bytes (`<0x0A>`), which training hardly ever shows to a model."""
+    words = opened.tokenizer.get_vocab()
+    return [i for word, i in words.items() if word.startswith("<") and word.endswith(">")]
 
 
 def attention_scores(opened, tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> dict[str, Float[Tensor, "batch layer head"]]:
@@ -89,20 +101,28 @@ def attention_scores(opened, tokens: Int[Tensor, "batch position"], rng: np.rand
     return named
 
 
-def copying_scores(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "layer batch head"]:
+def copying_scores(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch layer head"]:
     """Copying score of every head and sequence (`scores.copying`), from each head's direct path to the logits.
 
+    On repeats only the queries that have a prefix target count; on tokens without repeats, all of them.
     Only the logits of tokens that occur in the sample are computed; the final norm's scale cancels in the score.
     """
-    seen, place = tokens.to(opened.device).unique(return_inverse=True)
-    U = opened.unembedding(seen) - opened.unembedding().mean(1, keepdim=True)
+    return capture.stream(opened, tokens, copying_measure(opened, tokens))["copying"].transpose(0, 1)
+
+
+def copying_measure(opened, tokens: Int[Tensor, "batch position"]) -> capture.Measure:
+    """The measure behind `copying_scores`, for `capture.stream`."""
+    tokens = tokens.to(opened.device)
+    seen, place = tokens.unique(return_inverse=True)
+    U = opened.unembedding(seen) - opened.unembedding_mean()[:, None]
+    first, queries = scores.first_occurrence(tokens), scores.prefix_target(tokens).any(2)
+    queries = queries if queries.any() else torch.ones_like(queries)
 
     def measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
-        ov = (opened.head_weights(layer).W_O @ U)[:, :, place]  # [head, d_head, batch, position]
-        raises = torch.einsum("bqhd,hdbs->bhqs", z.float(), ov)
-        return {"copying": scores.copying(raises, pattern, tokens)}
+        ov = (opened.head_weights(layer).W_O @ U)[:, :, place].permute(2, 0, 1, 3)  # [batch, head, d_head, key]
+        return {"copying": scores.copying(z.float().transpose(1, 2) @ ov, pattern, first, queries)}
 
-    return capture.stream(opened, tokens, measure)["copying"]
+    return measure
 
 
 def weight_scores(opened, previous: Float[Tensor, "layer head"]) -> pd.DataFrame:
@@ -130,11 +150,12 @@ def _length_rows(attention: dict[str, Tensor], length: int, rng: np.random.Gener
     return pd.DataFrame({k: np.asarray(v) if isinstance(v, Tensor) else v for k, v in columns.items()})
 
 
-def _head_rows(table: pd.DataFrame, copied: Tensor, opened) -> pd.DataFrame:
-    """One row a head: prefix at its worst length, previous and duplicate averaged, copying, weights' own scores."""
+def _head_rows(table: pd.DataFrame, copied: dict[str, Tensor], opened) -> pd.DataFrame:
+    """One row a head: prefix at its worst and best length, the other scores averaged, and what the weights say."""
     by_head = table.groupby(["layer", "head"])
     heads = by_head.agg(prefix=("prefix", "min"), prefix_best=("prefix", "max"), previous=("previous", "mean"), duplicate=("duplicate", "mean")).reset_index()
-    heads["copying"] = copied.flatten().numpy()
+    for name, values in copied.items():
+        heads[name] = values.flatten().numpy()
     previous = torch.tensor(heads.previous.to_numpy(), dtype=torch.float32).reshape(opened.n_layers, opened.n_heads)
     return heads.merge(weight_scores(opened, previous), on=["layer", "head"])
 

@@ -172,6 +172,11 @@ class Opened:
         columns = (weight if ids is None else weight[ids]).float().T
         return _fold(columns, self.module.get_submodule(self.architecture.final_norm))
 
+    def unembedding_mean(self) -> Float[Tensor, "d_model"]:
+        """Mean column of the unembedding over the vocabulary, the final norm folded in, without a copy of the whole."""
+        mean = self.module.get_output_embeddings().weight.detach().mean(0, dtype=torch.float32)
+        return _fold(mean[:, None], self.module.get_submodule(self.architecture.final_norm))[:, 0]
+
     def load_weights(self, directory: str | Path) -> None:
         """Swap in another snapshot of the same architecture. Errors: FileNotFoundError, ValueError (corrupt or other shapes)."""
         path = Path(directory) / "model.safetensors"

@@ -124,19 +124,29 @@ def attention_to(pattern: Float[Tensor, "batch head query key"], weight: Float[T
 
 
 def copying(
-    raises: Float[Tensor, "batch head query seen"], pattern: Float[Tensor, "batch head query key"], tokens: Int[Tensor, "batch key"]
+    raises: Float[Tensor, "batch head query key"],
+    pattern: Float[Tensor, "batch head query key"],
+    first: Bool[Tensor, "batch key"],
+    queries: Bool[Tensor, "batch query"],
 ) -> Float[Tensor, "batch head"]:
-    """Copying score in -1..1: how much of what a head raises falls on the token that it attends to.
+    """Copying score in -1..1: how much of what a head raises falls on the token that it attends to most.
 
-    raises: the head's direct contribution to the logits of tokens[:, s], s = 0..position-1, minus the mean of that
-    contribution over the vocabulary. After ReLU, a = raise of the most attended token, r = a / (a + sum over the
-    sample), 4 r - 1 (Olsson et al., appendix; r is at most one half). Queries whose head raises nothing count as -1.
+    raises: the head's direct contribution to the logit of each key's token, minus that contribution's mean over the
+    vocabulary. first: keys where a token occurs for the first time, so that each token of the sample counts once.
+    After ReLU, a = raise of the attended token, r = a / (a + sum over the sample), and the score is 4 r - 1
+    (Olsson et al., appendix; r is at most one half), averaged over `queries`. Where nothing is raised it is -1.
     """
     positive = raises.relu()
     attended = positive.gather(3, pattern.argmax(3, keepdim=True))[..., 0]
-    total = positive.sum(3)
-    r = torch.where(total > 0, attended / (attended + total).clamp(min=1e-12), torch.zeros_like(total))
-    return (4 * r - 1).mean(2)
+    total = (positive @ first.to(positive)[:, None, :, None])[..., 0]
+    r = attended / (attended + total).clamp(min=1e-12)
+    share = queries.to(r) / queries.sum(1, keepdim=True).clamp(min=1)
+    return torch.einsum("bhq,bq->bh", 4 * r - 1, share)
+
+
+def first_occurrence(tokens: Int[Tensor, "batch position"]) -> Bool[Tensor, "batch position"]:
+    """Positions whose token has not occurred before."""
+    return ~duplicate_target(tokens).any(2)
 
 
 def in_context_score(losses: Float[Tensor, "batch position"], early: slice, late: slice) -> Float[Tensor, "batch"]:
