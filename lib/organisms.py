@@ -169,6 +169,10 @@ class OrganismLayer(nn.Module):
         return hidden_states
 
 
+class PositionTable(nn.Embedding):
+    """A learned vector for each position; it starts as sinusoids."""
+
+
 class OrganismPreTrainedModel(PreTrainedModel):
     """What both classes below share: the config class and the initial weights."""
 
@@ -180,9 +184,9 @@ class OrganismPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, OrganismModel):
-            init.copy_(module.positions.weight, sinusoids(*module.positions.weight.shape))
-        elif isinstance(module, nn.Embedding) and module.num_embeddings == self.config.vocab_size:
+        if isinstance(module, PositionTable):
+            init.copy_(module.weight, sinusoids(*module.weight.shape))
+        elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=module.embedding_dim**-0.5)
         elif isinstance(module, nn.Linear):
             init.uniform_(module.weight, -(module.in_features**-0.5), module.in_features**-0.5)
@@ -198,7 +202,7 @@ class OrganismModel(OrganismPreTrainedModel):
     def __init__(self, config: OrganismConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.positions = PositionTable(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList(OrganismLayer(config, i) for i in range(config.num_hidden_layers))
         self.norm = _norm(config)
         self.post_init()
