@@ -65,7 +65,8 @@ def build(staged: Path, run: Path) -> Path:
     """A clean `jupyter-book build`, warnings being errors; the old site stays until the new one is whole."""
     work, site = run / "build", run / "site"
     shutil.rmtree(work, ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "-n", "-W", "--keep-going", "-q", "--path-output", str(work), str(staged)]
+    options = ["build", "-n", "-W", "--keep-going", "-q", "--path-output", str(work), str(staged)]
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *options]
     environment = os.environ | {"PYTHONPATH": str(provenance.ROOT)}  # for the extension pipeline.mathml
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode:

@@ -5,12 +5,11 @@ Jupyter Book itself publishes tracebacks, empty cells and yesterday's numbers wi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from pipeline import dependencies
 from pipeline.run_chapter import source_hash
@@ -70,7 +69,7 @@ def _errors(notebook: Any) -> Iterator[str]:
         for output in cell.outputs:
             if output.output_type == "error":
                 yield f"errored: cell {index}: {output.ename}: {output.evalue}"
-        if found := MACHINE_PATH.search(yaml.safe_dump([dict(o) for o in cell.outputs], width=10**9)):
+        if found := MACHINE_PATH.search(json.dumps(cell.outputs)):
             yield f"cell {index} shows a path of this machine: {found.group()}"
 
 

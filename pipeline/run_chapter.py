@@ -21,6 +21,8 @@ from papermill.exceptions import PapermillExecutionError
 from lib import profiles
 from pipeline import dependencies, process
 
+KERNEL = {"kernel_name": "python3", "extra_arguments": ["--log-level=40"]}  # its warning about local TCP helps nobody here
+
 
 class Engine(NBClientEngine):
     """papermill's own engine, saying which cell runs."""
@@ -68,7 +70,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     prepared = output.with_name(f".{output.stem}.prepared.ipynb")
     dependencies.write(source, prepared)
     try:
-        papermill.execute_notebook(prepared, partial, values, engine_name="book", kernel_name="python3", progress_bar=False)
+        papermill.execute_notebook(prepared, partial, values, engine_name="book", progress_bar=False, **KERNEL)
     except PapermillExecutionError:
         os.replace(partial, failed)
         raise
