@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from lib import organisms  # noqa: F401  registers the book's own architecture with transformers
+from lib import organisms, training  # noqa: F401  organisms: registers the book's own architecture with transformers
 
 transformers_logging.disable_progress_bar()
 
@@ -223,6 +223,27 @@ def open_model(
 def open_parameters(p: Any) -> Opened:
     """Open the model that a profile names (`model`, `revision`, `device`, `dtype`, `remote`, `trust_remote_code`)."""
     return open_model(p.model, p.revision, p.device, p.dtype, p.remote, p.trust_remote_code)
+
+
+def open_organism(name: str, seed: int, p: Any, step: int | None = None) -> Opened:
+    """Open one of the book's own models at a snapshot (the last when None), training it first if it is not there yet.
+
+    name: of a recipe; p: a profile, which says where runs are kept and how the steps are scaled.
+    Errors: ValueError for an unknown recipe or a step that was not kept.
+    """
+    kept = organism_snapshots(name, seed, p)
+    wanted = max(kept) if step is None else step
+    if wanted not in kept:
+        raise ValueError(f"{name}, seed {seed}, was not kept at step {wanted}. Kept: {sorted(kept)}.")
+    return open_model(kept[wanted])
+
+
+def organism_snapshots(name: str, seed: int, p: Any) -> dict[int, Path]:
+    """Step -> directory of every snapshot of one of the book's own models, trained first if it is not there yet."""
+    if name not in training.RECIPES:
+        raise ValueError(f"No recipe {name!r}. Recipes: {', '.join(sorted(training.RECIPES))}.")
+    recipe = training.scaled(training.RECIPES[name], p.training_scale)
+    return dict(training.snapshots(training.ensure(recipe, seed, Path(p.runs_dir) / p.profile / "models")))
 
 
 def architecture_of(config: Any) -> Architecture:

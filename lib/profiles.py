@@ -40,6 +40,7 @@ class Run(Group):
     seed: Seed = Field(0, description="Seed of everything that a chapter draws itself: probe tokens, permutations, bootstraps.")
     seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="Training seeds of the book's own models; each verdict is judged over them.")
     training_scale: float = Field(1.0, gt=0, le=100, description="Factor on the training steps of the book's own models.")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads of a chapter; results agree to the bit only for equal values. Raise it for large models.")
 
 
 class Model(Group):

@@ -20,6 +20,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+import torch
 import yaml
 from IPython.display import HTML, display
 
@@ -44,6 +45,7 @@ class Report:
         self._verdicts: dict[str, dict[str, Any]] = {}
         self._names: dict[str, list[str]] = {"Figure": [], "Table": []}
         self._started = time.monotonic()
+        torch.set_num_threads(profile.threads)  # sums depend on it in their last bits
         if profile.model:
             self.uses(profile.model, profile.revision)
         for stale in ("claims.json", "provenance.json"):
@@ -56,6 +58,13 @@ class Report:
             entry["weights"] = provenance.fingerprint(directory)
         if entry not in self.models:
             self.models.append(entry)
+
+    def expect(self, *claim_ids: str) -> None:
+        """Show the claim card: what the paper says and reports, and the rule that will judge it, before any number."""
+        for claim in map(self._claim, claim_ids):
+            facts = [("The paper reports", claim.reported), *(("Rule", rule.sentence()) for rule in claim.parts.values())]
+            items = "".join(f"<dt>{term}</dt><dd>{html.escape(text)}</dd>" for term, text in facts)
+            display(HTML(f'<section class="bk-verdict"><p><strong>Claim {claim.id}.</strong> {html.escape(claim.statement)}</p><dl>{items}</dl></section>'))
 
     def figure(
         self, chart: alt.TopLevelMixin, name: str, *, caption: str, description: str, data: pd.DataFrame | None = None

@@ -10,7 +10,8 @@ Interrupted at any moment, the next call continues from the last state and reach
 the batch of step s is drawn from a generator made of (seed, s), and the optimiser's tensors are saved with the weights.
 Files appear whole (written beside, then renamed), and a lock keeps two processes from training the same run at once.
 
-Caveat. The same weights to the bit need the same number of threads; set it with `torch.set_num_threads` before.
+Caveat. The same weights to the bit need the same number of threads, so training takes one, whoever calls it; more
+runs at once, in processes of their own, use more cores better than more threads do.
 """
 
 import ast
@@ -161,7 +162,7 @@ def ensure(recipe: Recipe, seed: int, models_dir: str | Path, progress: bool = T
     """
     run = directory(recipe, seed, models_dir)
     if not (run / DONE).exists():
-        with _claimed(run):
+        with _claimed(run), _one_thread():
             if not (run / DONE).exists():  # another process may have finished it while we waited
                 _train(recipe, seed, run, progress)
     _check(run)
@@ -182,6 +183,17 @@ def _claimed(run: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Train on one thread and give the caller's number of threads back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(recipe: Recipe, seed: int, run: Path, progress: bool) -> None:
