@@ -282,10 +282,11 @@ def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
 def html(chart: alt.TopLevelMixin, name: str, description: str) -> str:
     """Markup of a chart: static SVG, specification, and a place for menus. `name` must be unique on its page."""
     made = spec(chart)
+    picture = _unique_ids(vl_convert.vegalite_to_svg(made), name)
+    made.pop("$schema", None)  # the address of another host, which no page of the book should name
     text = json.dumps(made, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     if len(text) > MAX_BYTES:
         raise ValueError(f"Figure {name!r} would put {len(text) / 1e6:.1f} MB into the page: draw fewer rows (aggregate or sample).")
-    picture = _unique_ids(vl_convert.vegalite_to_svg(made), name)
     label = _html.escape(description, quote=True)
     return (
         f'<div class="bk-chart" id="chart-{name}"><div class="bk-scroll" tabindex="0">'

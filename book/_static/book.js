@@ -20,7 +20,7 @@
     var canvas = chart.querySelector(".bk-canvas");
     var fresh = document.createElement("div");
     // Menus go outside the picture: inside role=img a screen reader would not see them.
-    var options = { actions: false, renderer: "svg", bind: chart.querySelector(".bk-controls") };
+    var options = { mode: "vega-lite", actions: false, renderer: "svg", bind: chart.querySelector(".bk-controls") };
     return window.vegaEmbed(fresh, spec, options).then(function () {
       canvas.replaceChildren(fresh); // the static picture stays until here
       chart.classList.add("bk-live");
