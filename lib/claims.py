@@ -35,7 +35,7 @@ class Rule(BaseModel):
     unit: str = ""
     side: Literal["above", "below"]
     tolerance: float
-    null: float | None = None  # no effect: a mean on the wrong side of it points against the claim; tolerance when None
+    no_effect: float | None = None  # a mean on the wrong side of it points against the claim; tolerance when None
     share: float = Field(1.0, gt=0, le=1)  # of the seeds
     reason: str = Field(min_length=5)  # why this tolerance
 
@@ -86,9 +86,9 @@ def load(path: str | Path = PATH) -> dict[str, Claim]:
         try:
             claim = Claim(**row)
         except ValidationError as error:
-            raise ValueError(f"{path}, claim {row.get('id')}: {error}") from None
+            raise ValueError(f"{Path(path).name}, claim {row.get('id')}: {error}") from None
         if claim.id in found:
-            raise ValueError(f"{path}: claim {claim.id} stands there twice.")
+            raise ValueError(f"{Path(path).name}: claim {claim.id} stands there twice.")
         found[claim.id] = claim
     return found
 
@@ -121,7 +121,7 @@ def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:
 def _part(rule: Rule, estimates: list[Estimate], seeds_needed: int) -> dict[str, Any]:
     """Judge one part. Values are multiplied by -1 where the claim says `below`, so that larger always favours it."""
     sign = 1 if rule.side == "above" else -1
-    tolerance, null = sign * rule.tolerance, sign * (rule.tolerance if rule.null is None else rule.null)
+    tolerance, nothing = sign * rule.tolerance, sign * (rule.tolerance if rule.no_effect is None else rule.no_effect)
     rows = [e for e in estimates if all(map(math.isfinite, (e.value, e.low, e.high)))]
     mean = sum(e.value for e in rows) / len(rows) if rows else math.nan
     passing = [min(sign * e.low, sign * e.high) > tolerance for e in rows]
@@ -131,7 +131,7 @@ def _part(rule: Rule, estimates: list[Estimate], seeds_needed: int) -> dict[str,
     elif sum(passing) >= rule.share * len(rows) - 1e-9:
         verdict = REPRODUCED if len({e.seed for e in rows}) >= seeds_needed else PARTLY
     else:
-        verdict = NOT if all(failing) or sign * mean <= null else PARTLY
+        verdict = NOT if all(failing) or sign * mean <= nothing else PARTLY
     return {
         "verdict": verdict,
         "measured": mean if rows else None,

@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lib import capture, circuits, scores
+from lib.claims import Estimate
 from lib.statistics import bootstrap_mean
 
 OFFSETS = (-3, -2, 2, 3)  # of the matched-offset null: near enough to be as old, far enough to be other tokens
@@ -138,6 +139,22 @@ def weight_scores(opened, previous: Float[Tensor, "layer head"]) -> pd.DataFrame
         rows += [{"layer": layer, "head": h, "ov_eigenvalues": float(ov[h]), "qk_trace": float(qk[h])} for h in range(opened.n_heads)]
         through = through + circuits.composed(previous[layer].to(EE), w.W_V, w.W_O)
     return pd.DataFrame(rows)
+
+
+def best_estimate(part: str, seed: int, found: Detection, n: int) -> Estimate:
+    """Prefix matching of the best head at its worst length, with that length's interval over n sequences."""
+    best = found.heads.loc[found.heads.prefix.idxmax()]
+    rows = found.lengths[(found.lengths.layer == best.layer) & (found.lengths["head"] == best["head"])]
+    worst = rows.loc[rows.prefix.idxmin()]
+    return Estimate(part, seed, *(float(worst[c]) for c in ("prefix", "prefix_low", "prefix_high")), n)
+
+
+def last_layer_estimate(part: str, seed: int, opened, rng: np.random.Generator, p) -> Estimate:
+    """Share of all heads' prefix matching that the last layer holds, less 1 / layers, with its interval over sequences."""
+    length, repeats = scores.plan_lengths(opened.context, p.repeat_lengths, p.repeats)[0]
+    prefix = attention_scores(opened, probe(opened, rng, length, repeats, p.examples), rng)["prefix"].sum(2)
+    share = prefix[:, -1] / prefix.sum(1) - 1 / opened.n_layers
+    return Estimate.of(part, seed, bootstrap_mean(share, rng, p.resamples), p.examples)
 
 
 def _length_rows(attention: dict[str, Tensor], length: int, rng: np.random.Generator, resamples: int) -> pd.DataFrame:
