@@ -46,6 +46,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No python found: install Python 3.11 or later, or make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/a/newer/python"; exit 1; }
+	@echo "Installing into .venv under the pins of constraints.txt; this happens once and takes minutes."
 	$(PYTHON) -m venv .venv
 	$(PIP) install --quiet -c constraints.txt -e '.[test]'
 	@touch $(STAMP)

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 from lib import profiles
-from pipeline import build_site, dependencies
+from pipeline import dependencies
 
 NAME = config.get("profile", "embedded")
 PROFILE_FILE = Path("params") / f"{NAME}.yaml"
@@ -17,6 +17,7 @@ RUN = f"{PROFILE.runs_dir}/{NAME}"
 CHAPTERS = [path.stem for path in sorted(Path("chapters").glob("[0-9]*.ipynb"))]
 LIB = Path("lib")
 CLAIMS = Path("book/claims.yml")
+SITE_SOURCES = dependencies.site_sources(ROOT)
 PYTHON = sys.executable
 LIMITS = "OMP_NUM_THREADS=1"  # one thread a job: as many jobs as cores run at once, and the bits do not depend on cores
 
@@ -37,6 +38,11 @@ def models(wildcards):
 
 def values(wildcards):
     return json.dumps(dependencies.values(notebook(wildcards.name), PROFILE), sort_keys=True)
+
+
+def content(wildcards, input):
+    """Snakemake compares times of change; contents decide here, so a touched file costs nothing and an old one is seen."""
+    return dependencies.digest([file for file in input if not file.startswith(f"{RUN}/")])
 
 
 def rules_of(wildcards):
@@ -60,7 +66,7 @@ rule train:
     """One model of the book: one recipe, one seed, one thread."""
     input: code("lib/training.py"), "constraints.txt"
     output: f"{RUN}/models/{{recipe}}.seed{{seed}}"
-    params: scale=PROFILE.training_scale
+    params: scale=PROFILE.training_scale, content=content
     threads: 1
     shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed} {output}"
 
@@ -68,7 +74,7 @@ rule train:
 rule chapter:
     """One chapter: executed whole, or not at all."""
     input:
-        "constraints.txt",
+        pins="constraints.txt",
         notebook="chapters/{name}.ipynb",
         code=lambda wildcards: code(notebook(wildcards.name)),
         models=models,
@@ -76,7 +82,7 @@ rule chapter:
         notebook=f"{RUN}/chapters/{{name}}.ipynb",
         claims=f"{RUN}/results/{{name}}/claims.json",
         provenance=f"{RUN}/results/{{name}}/provenance.json",
-    params: values=values, rules=rules_of
+    params: values=values, rules=rules_of, content=content
     threads: 1
     shell: "{LIMITS} {PYTHON} -m pipeline.run_chapter {input.notebook} {output.notebook} {PROFILE_FILE}"
 
@@ -86,7 +92,8 @@ rule site:
     input:
         expand(f"{RUN}/chapters/{{name}}.ipynb", name=CHAPTERS),
         expand(f"{RUN}/results/{{name}}/claims.json", name=CHAPTERS),
-        build_site.sources(ROOT),
+        SITE_SOURCES,
     output: f"{RUN}/site/index.html"
+    params: values=PROFILE.model_dump_json(), content=content
     threads: 1
     shell: "{PYTHON} -m pipeline.build_site {PROFILE_FILE}"

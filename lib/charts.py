@@ -66,7 +66,7 @@ def heatmap(
     x: str = "head",
     y: str = "layer",
     title: str | None = None,
-    domain: tuple[float, float] | None = None,
+    domain: tuple[float | int, float | int] | None = None,
     height: int | None = None,
 ) -> alt.LayerChart:
     """One cell per row of `frame`, layer by head; hover shows every column.
@@ -161,7 +161,7 @@ def curves(
     low: str | None = None,
     high: str | None = None,
     scale: Literal["linear", "log", "symlog"] = "linear",
-    rules: Mapping[str, float] | None = None,
+    rules: Mapping[str, float | int] | None = None,
     height: int = 300,
 ) -> alt.LayerChart:
     """Lines of `y` over `x` (training steps, say): a colour per `series`, a line per `seed`, a band `low` to `high`.
@@ -190,7 +190,7 @@ def intervals(
     group: str,
     *,
     color: str | None = None,
-    reference: float | None = None,
+    reference: float | int | None = None,
     height: int | None = None,
 ) -> alt.LayerChart:
     """A dot and its interval per row, one line of the chart per `group`; `reference` draws a dashed vertical line."""
@@ -226,7 +226,7 @@ def _axis(scale: str, high: float) -> alt.Axis:
     return alt.Axis(format=",~f", values=[0.0, *powers] if scale == "symlog" else powers)
 
 
-def _rules(x: str, rules: Mapping[str, float]) -> list[alt.Chart]:
+def _rules(x: str, rules: Mapping[str, float | int]) -> list[alt.Chart]:
     """Labelled vertical lines."""
     if not rules:
         return []
@@ -282,11 +282,11 @@ def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
 def html(chart: alt.TopLevelMixin, name: str, description: str) -> str:
     """Markup of a chart: static SVG, specification, and a place for menus. `name` must be unique on its page."""
     made = spec(chart)
-    picture = _unique_ids(vl_convert.vegalite_to_svg(made), name)
-    made.pop("$schema", None)  # the address of another host, which no page of the book should name
-    text = json.dumps(made, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    shown = {k: v for k, v in made.items() if k != "$schema"}  # the address of another host, which no page should name
+    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     if len(text) > MAX_BYTES:
         raise ValueError(f"Figure {name!r} would put {len(text) / 1e6:.1f} MB into the page: draw fewer rows (aggregate or sample).")
+    picture = _unique_ids(vl_convert.vegalite_to_svg(made), name)
     label = _html.escape(description, quote=True)
     return (
         f'<div class="bk-chart" id="chart-{name}"><div class="bk-scroll" tabindex="0">'
@@ -312,6 +312,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _unique_ids(svg: str, name: str) -> str:
-    """Prefix the ids inside an SVG, which would clash with those of the next chart on the page."""
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    return re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    """Number the ids inside an SVG anew under `name`: the renderer counts on from chart to chart, and pages hold many."""
+    ids = {old: f"{name}-{i}" for i, old in enumerate(re.findall(r'\bid="([^"]+)"', svg))}
+    svg = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{ids[m[1]]}"', svg)
+    return re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{ids[m[1]]})", svg)

@@ -17,14 +17,6 @@ from lib import charts, claims, profiles, provenance
 from pipeline import dependencies, gates, pages
 
 
-def sources(root: Path) -> list[str]:
-    """Files, relative to the root, that the site is made of besides executed chapters."""
-    kept = [p for folder in ("book", "pipeline") for p in sorted((root / folder).rglob("*")) if p.is_file()]
-    extra = [root / "lib" / f"{name}.py" for name in ("charts", "claims", "profiles", "report")]
-    found = [p for p in [*kept, *extra, root / "runs" / "benchmarks.json"] if p.is_file() and "__pycache__" not in p.parts]
-    return [str(p.relative_to(root)) for p in found]
-
-
 def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile) -> Path:
     """A fresh copy of the book with executed chapters, their data, the generated pages and the shared script."""
     target = run / "book"

@@ -8,6 +8,7 @@ parameters that it declares, the rules of the claims that it judges, the models 
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,19 @@ def entries(claims: Path) -> list[dict[str, Any]]:
     found = yaml.safe_load(claims.read_text()) or []
     found = found.get("claims", found) if isinstance(found, dict) else found
     return [{"id": key} | value for key, value in found.items()] if isinstance(found, dict) else found
+
+
+def site_sources(root: Path) -> list[str]:
+    """Files, relative to the root, that the site is made of besides executed chapters."""
+    kept = [p for folder in ("book", "pipeline") for p in sorted((root / folder).rglob("*")) if p.is_file()]
+    extra = [root / "lib" / f"{name}.py" for name in ("charts", "claims", "profiles", "report")]
+    found = [p for p in [*kept, *extra, root / "runs" / "benchmarks.json"] if p.is_file() and "__pycache__" not in p.parts]
+    return [str(p.relative_to(root)) for p in found]
+
+
+def digest(files: list[Path]) -> str:
+    """One hash over the contents of files: times of change may lie, after a checkout or a copy."""
+    return hashlib.sha256(b"".join(hashlib.sha256(Path(f).read_bytes()).digest() for f in files)).hexdigest()
 
 
 def _targets(line: ast.stmt) -> Iterator[ast.Name]:

@@ -1,0 +1,30 @@
+"""What all tests share: shapes and types checked at every call, one thread, nothing fetched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same bits on every machine, and pytest-xdist has the cores
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("lib", "beartype.beartype")  # before any module of lib is imported
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that is the same in every test."""
+    return np.random.default_rng(0)

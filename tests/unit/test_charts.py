@@ -1,0 +1,140 @@
+"""Charts show what they are given, in both themes, within the page."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import charts
+
+
+@pytest.fixture
+def heads(rng) -> pd.DataFrame:
+    return pd.DataFrame([{"layer": i, "head": j, "score": rng.random(), "null": 0.5} for i in range(2) for j in range(4)])
+
+
+@pytest.fixture
+def steps(rng) -> pd.DataFrame:
+    rows = [{"step": s, "loss": rng.random() + 1, "seed": k} for s in (0, 10, 100) for k in range(2)]
+    return pd.DataFrame(rows).assign(low=lambda f: f.loss - 0.1, high=lambda f: f.loss + 0.1)
+
+
+@pytest.fixture
+def every(heads, steps) -> dict[str, alt.TopLevelMixin]:
+    """One chart of each builder."""
+    return {
+        "heatmap": charts.heatmap(heads, "score", null="null"),
+        "pattern": charts.pattern({"0.0": np.tril(np.ones((4, 4))) / 4, "0.1": np.eye(4)}, list("abab")),
+        "scatter": charts.scatter(heads, "score", "null", color="layer", diagonal=True, label="head"),
+        "curves": charts.curves(steps, "step", "loss", series="seed", seed="seed", low="low", high="high", scale="symlog", rules={"here": 10}),
+        "intervals": charts.intervals(steps, "loss", "low", "high", "step", color="seed", reference=1.0),
+        "small": charts.small_multiples(charts.curves(steps, "step", "loss"), "seed"),
+    }
+
+
+def parsed(markup: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', markup, re.S).group(1))
+
+
+def picture(markup: str) -> str:
+    return re.search(r"<svg.*</svg>", markup, re.S).group(0)
+
+
+def test_every_builder_draws_its_marks_and_fits_the_page(every):
+    for name, chart in every.items():
+        svg = picture(charts.html(chart, name, "words"))
+        assert float(re.search(r'width="([\d.]+)"', svg).group(1)) <= 680, name
+        assert svg.count('role="graphics-symbol"') > 4, name
+
+
+def test_colours_of_text_follow_the_theme(every):
+    for name, chart in every.items():
+        labels = re.findall(r'role-axis-label.*?fill="([^"]+)"', picture(charts.html(chart, name, "words")), re.S)
+        assert labels and set(labels) == {"currentColor"}, name
+
+
+def test_markup_is_the_same_every_time(heads):
+    first, second = (charts.html(charts.heatmap(heads, "score"), "a", "b") for _ in range(2))
+    assert first == second
+
+
+def test_ids_do_not_clash_on_a_page(every):
+    pages = [charts.html(chart, name, "words") for name, chart in every.items()]
+    ids = [i for page in pages for i in re.findall(r'\bid="([^"]+)"', page)]
+    assert len(ids) == len(set(ids)) > len(pages)
+    for page in pages:
+        assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
+
+
+def test_markup_names_no_other_host_and_cannot_be_broken_out_of(heads):
+    frame = heads.assign(token="</script><b>")
+    markup = charts.html(charts.heatmap(frame, "score"), "a", 'says "x" <y>')
+    assert 'aria-label="says &quot;x&quot; &lt;y&gt;"' in markup and 'role="img"' in markup
+    assert markup.count("</script>") == 1 and parsed(markup)["datasets"]
+    assert set(re.findall(r"https?://[^\"'/ ]+", markup)) <= {"http://www.w3.org"}  # SVG's name space
+
+
+def test_heatmap_frames_exactly_the_cells_above_the_null(heads):
+    svg = picture(charts.html(charts.heatmap(heads, "score", null="null"), "a", "b"))
+    assert svg.count('fill-opacity="0" stroke="currentColor"') == int((heads.score > heads.null).sum()) > 0
+
+
+def test_heatmap_of_both_signs_is_centred_at_zero(heads):
+    made = charts.spec(charts.heatmap(heads.assign(score=heads.score - 0.8), "score"))
+    low, high = made["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert low == -high
+
+
+def test_pattern_keeps_every_entry_that_can_be_seen(rng):
+    matrix = np.tril(rng.random((6, 6)) ** 6)
+    matrix[5, 2] = 0.25
+    frame = charts.table(charts.pattern({"0.0": matrix, "1.3": matrix / 2}, list("abcabc")))
+    assert (frame.name == "0.0").sum() == (matrix >= 0.005).sum()
+    row = frame[(frame.name == "1.3") & (frame["query"] == "5 c")].set_index("key").attention
+    assert row["2 c"] == 0.125
+    with pytest.raises(ValueError, match="tokens"):
+        charts.pattern({"0.0": matrix}, ["a"])
+
+
+def test_pattern_shows_one_head_until_another_is_chosen():
+    svg = picture(charts.html(charts.pattern({"a": np.eye(3), "b": np.tril(np.ones((3, 3))) / 3}, list("xyz")), "n", "d"))
+    assert svg.count('aria-roledescription="rect mark"') == 3
+
+
+def test_a_log_axis_refuses_step_zero(steps):
+    with pytest.raises(ValueError, match="symlog"):
+        charts.curves(steps, "step", "loss", scale="log")
+
+
+def test_too_large_a_figure_is_refused_by_name():
+    frame = pd.DataFrame({"x": np.arange(120_000.0), "y": np.arange(120_000.0)})
+    with pytest.raises(ValueError, match="'big'"):
+        charts.html(charts.scatter(frame, "x", "y"), "big", "words")
+
+
+def test_what_is_not_a_number_becomes_null(heads):
+    heads.loc[0, "score"] = np.nan
+    rows = next(iter(parsed(charts.html(charts.scatter(heads, "score", "null"), "a", "b"))["datasets"].values()))
+    assert rows[0]["score"] is None
+
+
+def test_palette_stands_out_on_both_grounds():
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    for colour in charts.PALETTE:
+        for ground in ("#ffffff", "#121212"):
+            high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 2.8, (colour, ground)
+
+
+def test_the_bundle_keeps_its_names_to_itself():
+    text = charts.bundle()
+    assert text.startswith("(function () {") and text.rstrip().endswith("})();") and "window.vegaEmbed=" in text
