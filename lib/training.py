@@ -32,7 +32,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from lib.organisms import OrganismConfig, OrganismForCausalLM, tokenizer
