@@ -196,7 +196,7 @@ def intervals(
     """A dot and its interval per row, one line of the chart per `group`; `reference` draws a dashed vertical line."""
     base = alt.Chart(frame).encode(y=alt.Y(f"{group}:N", title=None, sort=None), tooltip=_tooltip(frame))
     if color:
-        base = base.encode(color=alt.Color(f"{color}:N"), yOffset=alt.YOffset(f"{color}:N"))
+        base = base.encode(color=alt.Color(f"{color}:N", sort=None), yOffset=alt.YOffset(f"{color}:N", sort=None))
     else:
         base = base.encode(color=alt.value(PALETTE[0]))
     layers: list[alt.Chart] = [
