@@ -65,11 +65,19 @@ class Detection(Group):
     resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples behind an interval.")
 
 
-class Profile(Run, Model, Detection):
+class Interventions(Group):
+    """Heads removed, held and replaced (chapter 4)."""
+
+    texts: int = Field(48, ge=2, le=10_000, description="Texts on which an intervention is measured; the units of its intervals.")
+    control_sets: int = Field(30, ge=2, le=10_000, description="Random sets of other heads beside a set of removed heads, where there are so many.")
+    previous_threshold: Share = Field(0.3, description="Least attention on the token before, at tokens seen for the first time, of a previous-token head.")
+
+
+class Profile(Run, Model, Detection, Interventions):
     """All parameters of all chapters."""
 
 
-GROUPS: tuple[type[Group], ...] = (Run, Model, Detection)
+GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Interventions)
 
 
 class ProfileError(ValueError):
