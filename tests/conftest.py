@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same bits on every machine, and pytest-xdist has the cores
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import beartype  # noqa: F401  before nnsight, which puts .save on every object and so breaks the import
 from jaxtyping import install_import_hook
 
 install_import_hook("lib", "beartype.beartype")  # before any module of lib is imported
