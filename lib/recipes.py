@@ -7,12 +7,13 @@ Recipes were searched with seeds from 100 upwards; the chapters judge seeds 0, 1
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """What a recipe's corpus offers; see `lib.sequences`."""
 
