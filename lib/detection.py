@@ -36,7 +36,8 @@ LABELS = ("induction head", "positional copier", "previous-token head", "other")
 
 @dataclass(frozen=True)
 class Detection:
-    """What `detect` found. `heads`: one row a head; `lengths`: one row per head and length; `rows` agree in order."""
+    """What `detect` found. `heads`: one row a head, with its name `layer.head`, its scores, the upper end of its nulls
+    and its label; `lengths`: one row per head and repeat length, with intervals."""
 
     heads: pd.DataFrame
     lengths: pd.DataFrame
@@ -171,6 +172,7 @@ def _head_rows(table: pd.DataFrame, copied: dict[str, Tensor], opened) -> pd.Dat
     """One row a head: prefix at its worst and best length, the other scores averaged, and what the weights say."""
     by_head = table.groupby(["layer", "head"])
     heads = by_head.agg(prefix=("prefix", "min"), prefix_best=("prefix", "max"), previous=("previous", "mean"), duplicate=("duplicate", "mean")).reset_index()
+    heads.insert(0, "name", [f"{layer}.{head}" for layer, head in zip(heads.layer, heads["head"], strict=True)])
     for name, values in copied.items():
         heads[name] = values.flatten().numpy()
     previous = torch.tensor(heads.previous.to_numpy(), dtype=torch.float32).reshape(opened.n_layers, opened.n_heads)
@@ -186,4 +188,4 @@ def _label(heads: pd.DataFrame, threshold: float, n_lengths: int, table: pd.Data
     induction = scores.is_induction(grid["prefix"], null_high, copied, threshold).flatten().numpy()
     positional = scores.is_positional(grid["prefix"], threshold).flatten().numpy()
     label = np.select([induction, positional, heads.previous >= threshold], LABELS[:3], default=LABELS[3])
-    return heads.assign(label=label)
+    return heads.assign(null_high=null_high.amax(0).flatten().numpy(), label=label)
