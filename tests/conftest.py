@@ -11,7 +11,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import beartype  # noqa: F401  before nnsight, which puts .save on every object and so breaks the import
 from jaxtyping import install_import_hook
 
-install_import_hook("lib", "beartype.beartype")  # before any module of lib is imported
+# Before any module of lib is imported. Not organisms: nnsight reads the source of a forward pass, and a checked one is wrapped.
+MODULES = [f"lib.{file.stem}" for file in (Path(__file__).resolve().parent.parent / "lib").glob("*.py") if file.stem != "organisms"]
+install_import_hook(MODULES, "beartype.beartype")
 
 import numpy as np
 import pytest
