@@ -62,6 +62,7 @@ RELATIONS: dict[str, str] = {
     "Hyponym-of": "kind-of",
 }
 LABELS = (*"0123456789", "true", "false")
+BEGINNINGS, ENDINGS = "ba de fi go ku la me ni po ru sa te vi wo xu ze", "bar dex fin gol kus lam mer nup"  # of entities
 MARKS = (".", "=", "is", "the", "so", "here")
 SIZE = 8  # words of a category, entities of a topic
 # The categories that chapters test in lists, with words that they share a relation with: never together in a training list.
@@ -148,7 +149,7 @@ class World:
             raise ValueError(f"topics={self.topics}, edges={self.edges}, context={self.context}: 1 to 16, 1 to {SIZE}, at least 32")
         nouns = [word for name in CATEGORIES for word in CATEGORIES[name].split()]
         foreign = [word + "o" for name in TRANSLATED for word in CATEGORIES[name].split()]
-        entities = [f"{a}{b}" for a in "ba de fi go ku la me ni po ru sa te vi wo xu ze".split()[: self.topics] for b in "bar dex fin gol kus lam mer nup".split()]
+        entities = [topic + rest for topic in BEGINNINGS.split()[: self.topics] for rest in ENDINGS.split()]
         object.__setattr__(self, "words", ["<bos>", *MARKS, *LABELS, *RELATIONS.values(), *nouns, *foreign, *entities])
 
     # --- what there is ---------------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class World:
 
     def _sample(self, kind: str, form: np.ndarray, present: np.ndarray | None, detail: dict[str, np.ndarray]) -> Sample:
         """Write the present cells of `form` [n, unit, cell] one after the other, behind `<bos>`, up to the context."""
-        n, units, cells = form.shape
+        n, _, cells = form.shape
         present = np.ones(form.shape, bool) if present is None else present
         order = np.argsort(~present.reshape(n, -1), axis=1, kind="stable")[:, : self.context - 1]
         tokens = np.take_along_axis(form.reshape(n, -1), order, 1)

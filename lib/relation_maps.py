@@ -1,0 +1,171 @@
+"""The relation index of every head of a model (Ren et al. 2024): one entry point, `measure`.
+
+Idea: run the documents through the model once, layer by layer, and score each layer's heads inside the trace, for
+several choices at once (`relations.Choices`): as printed, with the head's input read at the source, with controls.
+Only the tokens of the documents at hand are embedded and unembedded.
+
+    encoded = triplets.collate(documents, opened.tokenizer, relations, opened.context)
+    found = measure(opened, encoded, {"printed": PRINTED, "source": CALIBRATED})
+    found["source"].summary["index"]                   # [layer, head, relation]
+
+Caveat: the index speaks of single heads. What two heads do together, or a head and the MLP after it, it does not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lib import capture, relations
+from lib.relations import Choices
+from lib.triplets import Encoded
+
+SUMS = ("events", "tail", "fake", "fake_events", "random", "other_tails", "other_heads")
+EDGES = torch.tensor([1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 3.0, 5.0, 10.0])  # of the dominance ratio
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `measure` found for one set of choices: sums [layer, head, triplet, ...] in the order of `encoded.triplets`."""
+
+    encoded: Encoded
+    choices: Choices
+    sums: dict[str, Tensor]
+    copied: Float[Tensor, "layer head document"]
+    copied_events: Float[Tensor, "layer head document"]
+    min_events: int
+
+    @cached_property
+    def opportunities(self) -> Int[Tensor, " n"]:
+        """Positions that each triplet offers."""
+        seen = relations.see(self.encoded.tokens, self.encoded.lengths)
+        return relations.opportunities(self.encoded.triplets, seen, self.choices)
+
+    @cached_property
+    def summary(self) -> dict[str, Float[Tensor, "layer head relation"]]:
+        """`relations.summarise`: index, its controls, gate rate and the rest."""
+        return relations.summarise(self.sums, self.encoded.triplets, self.opportunities, self.min_events)
+
+    @property
+    def copying(self) -> Float[Tensor, "layer head"]:
+        """The copying score."""
+        return self.copied.sum(-1) / self.copied_events.sum(-1)
+
+    def interval(self, seed: int, rounds: int = 500) -> Float[Tensor, "2 layer head relation"]:
+        """95 % interval of the index over documents."""
+        return relations.bootstrap(self.sums, self.encoded.triplets, torch.Generator().manual_seed(seed), rounds)
+
+    def p_values(self, seed: int, rounds: int = 2000) -> dict[str, Float[Tensor, "layer head relation"]]:
+        """Permutation tests, corrected by Holm for all heads: `tail` against words of the tail's class, `head` likewise.
+
+        Cells with too few events have p = 1. `both` is the larger of the two. With the input `current` the head's word
+        plays no part in the score, so that `head` is 1 by construction.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        few = ~(self.summary["events"] >= self.min_events)
+        result = {}
+        for name, what in (("tail", "other_tails"), ("head", "other_heads")):
+            p = relations.exchange_test(self.sums, self.encoded.triplets, self.encoded.tokens, what, generator, rounds)
+            result[name] = relations.holm(p.masked_fill(few, 1.0))
+        return result | {"both": torch.maximum(result["tail"], result["head"])}
+
+    def significant(self, seed: int, rounds: int = 2000, level: float = 0.05) -> Bool[Tensor, "layer head relation"]:
+        """Heads that hold a relation by the calibrated reading: both tests below `level` after correction."""
+        return self.p_values(seed, rounds)["both"] < level
+
+    def table(self, seed: int, rounds: int = 2000) -> pd.DataFrame:
+        """One row per layer, head and relation, with everything above."""
+        low, high = self.interval(seed)
+        p = {f"p_{name}": value for name, value in self.p_values(seed, rounds).items()}
+        columns = self.summary | {"low": low, "high": high} | p
+        layers, heads, names = *low.shape[:2], self.encoded.triplets.names
+        rows = pd.MultiIndex.from_product([range(layers), range(heads), names], names=["layer", "head", "relation"])
+        return pd.DataFrame({name: value.flatten().numpy() for name, value in columns.items()}, index=rows).reset_index()
+
+
+class _WithValues:
+    """An opened model whose `attention(layer)` also keeps the values that the heads read; for `capture.stream`.
+
+    nnsight hands out the inputs of an operation only before its outputs.
+    """
+
+    def __init__(self, opened) -> None:
+        self._opened, self.values = opened, None
+
+    def __getattr__(self, name: str):
+        return getattr(self._opened, name)
+
+    def attention(self, layer: int):
+        operation = self._opened.attention(layer)
+        self.values = operation.inputs[0][3]  # [batch, key-value head, key, d_head]
+        return operation
+
+    def read(self, heads: int) -> Float[Tensor, "batch head key d_head"]:
+        """The values, grouped heads repeated."""
+        return self.values.repeat_interleave(heads // self.values.shape[1], 1)
+
+
+def measure(opened, encoded: Encoded, variants: Mapping[str, Choices], batch: int = 16, min_events: int = 10) -> dict[str, Found]:
+    """Score all heads on documents, for each of the named choices. Memory grows with `batch`, not with the documents or layers."""
+    parts = []
+    for start in range(0, len(encoded.tokens), batch):
+        part = encoded.part(start, start + batch)
+        source = _WithValues(opened)
+        parts.append(capture.stream(source, part.tokens, _measure(source, part, variants)))
+    joined = {key: torch.cat([part[key] for part in parts], 2) for key in parts[0]}
+    result = {}
+    for name, choices in variants.items():
+        own = {key.partition("/")[2]: value for key, value in joined.items() if key.partition("/")[0] == name}
+        sums = {key: own[key] for key in SUMS}
+        result[name] = Found(encoded, choices, sums, own["copied"], own["copied_events"], min_events)
+    return result
+
+
+def _measure(source: _WithValues, part: Encoded, variants: Mapping[str, Choices]) -> capture.Measure:
+    """The measure of one batch, for `capture.stream`."""
+    seen = relations.moved(relations.see(part.tokens, part.lengths), source.device)
+    triplets = relations.moved(part.triplets, source.device)
+    embeddings, unembedding = source.W_E[seen.vocabulary], source.unembedding(seen.vocabulary)
+
+    def layer_measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
+        pattern = pattern if pattern.dtype == torch.float64 else pattern.float()
+        w, (E, U) = _as(pattern, source.head_weights(layer)), (x.to(pattern) for x in (embeddings, unembedding))
+        reads = {"raw": lambda: relations.embedding_values(E, w.W_V, seen), "context": lambda: source.read(pattern.shape[1]).to(pattern)}
+        looks = {"forward": lambda: pattern, "embedding": lambda: relations.embedding_pattern(E, w.W_Q, w.W_K, seen)}
+        kinds = {"context" if c.ov_input == "context" else "raw" for c in variants.values()}
+        projected = {kind: relations.project(reads[kind](), w.W_O, U, seen) for kind in kinds}
+        patterns = {kind: looks[kind]() for kind in {c.attention for c in variants.values()}}
+        result = {}
+        for name, choices in variants.items():
+            given = patterns[choices.attention], projected["context" if choices.ov_input == "context" else "raw"], seen
+            copied = relations.copying(*given, choices)
+            sums = relations.tally(*given, triplets, choices) | {"copied": copied["copied"], "copied_events": copied["events"]}
+            result |= {f"{name}/{key}": value for key, value in sums.items()}
+        return result
+
+    return layer_measure
+
+
+def _as(like: Tensor, weights):
+    """Head weights in the type and on the device of `like`."""
+    return replace(weights, **{field.name: getattr(weights, field.name).to(like) for field in fields(weights)})
+
+
+def ratio_table(opened, encoded: Encoded, batch: int = 16) -> Int[Tensor, "layer head bin"]:
+    """How often the dominance ratio lies below, between and above `EDGES`, over events that need no ratio (figure 11)."""
+    total = 0
+    for start in range(0, len(encoded.tokens), batch):
+        part = encoded.part(start, start + batch)
+        seen, triplets = (relations.moved(x, opened.device) for x in (relations.see(part.tokens, part.lengths), part.triplets))
+
+        def counts(layer: int, z: Tensor, pattern: Tensor, seen=seen, triplets=triplets) -> dict[str, Tensor]:
+            return {"counts": relations.ratio_counts(pattern.float(), triplets, seen, EDGES.to(pattern.device))}
+
+        total = total + capture.stream(opened, part.tokens, counts)["counts"]
+    return total

@@ -1,0 +1,240 @@
+"""The fast relation index equals the literal one, and its tests reject what they should and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from relation_reference import attention_of_embeddings
+from relation_reference import copying as literal_copying
+from relation_reference import tally as literal_tally
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from lib import models, relation_maps, relations
+from lib.organisms import OrganismConfig, OrganismForCausalLM
+from lib.relations import CALIBRATED, PRINTED, Choices, Triplets
+from lib.triplets import Encoded
+
+VOCABULARY = 13
+CHOICES = st.builds(
+    Choices,
+    attention=st.sampled_from(["forward", "embedding"]),
+    ov_input=st.sampled_from(["current", "source", "context"]),
+    tau=st.sampled_from([None, 1.0, 1.05, 1.3, 2.2]),
+    exclude=st.sets(st.sampled_from(["self", "previous", "first"])).map(lambda chosen: tuple(sorted(chosen))),
+    fake_position=st.integers(0, 9),
+)
+
+
+def some_triplets(rng: np.random.Generator, tokens: torch.Tensor, lengths: torch.Tensor, n: int = 9) -> Triplets:
+    """Random triplets with random alternatives that are visible when the triplet first is."""
+    document = rng.integers(len(tokens), size=n)
+    ends = [rng.choice(int(lengths[d]), 2, replace=False) for d in document]
+    others = [[[rng.integers(-1, max(pair) + 1) for _ in range(3)] for pair in ends] for _ in range(2)]
+    source, target = np.array(ends).T
+    columns = (rng.integers(2, size=n), document, source, target, *map(np.array, others), np.arange(n))
+    return Triplets(("one", "two"), *(torch.from_numpy(np.ascontiguousarray(c)).long() for c in columns))
+
+
+def some_documents(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.from_numpy(rng.integers(4, 14, 3))
+    return torch.from_numpy(rng.integers(0, VOCABULARY, (3, int(lengths.max())))), lengths
+
+
+def agree(fast: dict, slow: dict, tolerance: float = 1e-6) -> None:
+    for name, expected in slow.items():
+        torch.testing.assert_close(fast[name].double(), expected, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), choices=CHOICES)
+def test_tally_and_copying_equal_the_literal_equations(seed, choices):
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    tokens, lengths = some_documents(rng)
+    d, e, heads = 6, 3, 3
+    W_Q, W_K, W_V = (torch.randn(heads, d, e, generator=generator, dtype=torch.float64) for _ in range(3))
+    W_O = torch.randn(heads, e, d, generator=generator, dtype=torch.float64)
+    W_E, W_U = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((VOCABULARY, d), (d, VOCABULARY)))
+    inputs = torch.randn(*tokens.shape, d, generator=generator, dtype=torch.float64)
+    seen, triplets = relations.see(tokens, lengths), some_triplets(rng, tokens, lengths)
+    if choices.attention == "embedding":
+        pattern = relations.embedding_pattern(W_E[seen.vocabulary], W_Q, W_K, seen)
+        torch.testing.assert_close(pattern, attention_of_embeddings(tokens, W_E, W_Q, W_K))
+    else:
+        pattern = torch.randn(3, heads, *2 * tokens.shape[1:], generator=generator, dtype=torch.float64)
+        pattern = (3 * pattern).masked_fill(torch.ones_like(pattern).triu(1).bool(), -torch.inf).softmax(-1)
+    values = torch.einsum("btd,hde->bhte", inputs, W_V) if choices.ov_input == "context" else relations.embedding_values(W_E[seen.vocabulary], W_V, seen)
+    projected = relations.project(values, W_O, W_U[:, seen.vocabulary], seen)
+    agree(relations.tally(pattern, projected, seen, triplets, choices), literal_tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choices))
+    slow = literal_copying(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, choices)
+    agree(relations.copying(pattern, projected, seen, choices), {"copied": slow[..., 0], "events": slow[..., 1]})
+
+
+SHARED = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+MODELS = {
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=4, n_positions=32)),
+    "neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SHARED, intermediate_size=32, max_position_embeddings=32)),
+    "llama-grouped": lambda: LlamaForCausalLM(LlamaConfig(**SHARED, num_key_value_heads=2, intermediate_size=32, max_position_embeddings=32)),
+    "organism": lambda: OrganismForCausalLM(OrganismConfig(**SHARED, head_dim=6, max_position_embeddings=32)),
+}
+
+
+@pytest.fixture(params=MODELS, scope="module")
+def opened(request):
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        module = MODELS[request.param]()
+        for parameter in module.parameters():  # weights near zero would make every share a matter of rounding
+            torch.nn.init.normal_(parameter, std=0.6)
+    return models.open_model(module.double())  # so that what differs is the method, and not the rounding
+
+
+def values_read(opened, tokens: torch.Tensor) -> list[torch.Tensor]:
+    """[batch, head, position, d_head] of each layer, by hooks on the modules that make them."""
+    found = []
+    handles = []
+    for layer in range(opened.n_layers):
+        attention = opened.block(layer).get_submodule(opened.architecture.attention)
+        fused = getattr(attention, "c_attn", None) or getattr(attention, "query_key_value", None)
+        handles.append((fused or attention.v_proj).register_forward_hook(lambda module, args, output: found.append(output)))
+    with torch.no_grad():
+        opened.module(tokens)
+    for handle in handles:
+        handle.remove()
+    heads, size = opened.n_heads, opened.d_head
+    if opened.config.model_type == "gpt2":
+        found = [x.chunk(3, -1)[2] for x in found]
+    elif opened.config.model_type == "gpt_neox":
+        found = [x.unflatten(-1, (heads, 3, size))[..., 2, :].flatten(-2) for x in found]
+    return [x.unflatten(-1, (-1, size)).repeat_interleave(heads * size // x.shape[-1], 2).transpose(1, 2) for x in found]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), choices=CHOICES)
+def test_measure_on_models_equals_the_literal_equations(opened, seed, choices):
+    """Through the trace, in batches, from the model's own patterns, values and weights: the same sums."""
+    rng = np.random.default_rng(seed)
+    tokens, lengths = some_documents(rng)
+    triplets = some_triplets(rng, tokens, lengths)
+    triplets = triplets.at(triplets.document.argsort(stable=True))
+    found = relation_maps.measure(opened, Encoded(tokens, lengths, triplets, {}), {"x": choices}, batch=2)["x"]
+    with torch.no_grad():
+        patterns = opened.module(tokens, output_attentions=True).attentions
+    for layer, values in enumerate(values_read(opened, tokens)):
+        w = opened.head_weights(layer)
+        E, U = opened.W_E.double(), opened.W_U.double()
+        pattern = patterns[layer] if choices.attention == "forward" else attention_of_embeddings(tokens, E, w.W_Q.double(), w.W_K.double())
+        if choices.attention == "embedding" and choices.tau in (None, 1.0):
+            continue  # equal tokens get equal attention: which one is larger is then a matter of rounding
+        slow = _literal_per_head(pattern, values, w, E, U, tokens, lengths, triplets, choices)
+        agree({name: value[layer] for name, value in found.sums.items()}, slow)
+
+
+def _literal_per_head(pattern, values, w, E, U, tokens, lengths, triplets, choices):
+    """The literal tally, head by head: with `context`, a head's input is its own value vector."""
+    rows = []
+    for h in range(pattern.shape[1]):
+        W_V = torch.eye(values.shape[-1], dtype=torch.float64) if choices.ov_input == "context" else w.W_V[h].double()
+        given = (W_V[None], w.W_O[h][None].double(), E, U, tokens, lengths, triplets, choices)
+        rows.append(literal_tally(pattern[:, h : h + 1], values[:, h].double(), *given))
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+# --- the parts ------------------------------------------------------------------------------------------------------
+
+
+def test_see_numbers_tokens_by_first_occurrence():
+    seen = relations.see(torch.tensor([[7, 4, 7, 9, 4, 2]]))
+    assert seen.local.tolist() == [[0, 1, 0, 2, 1, 3]]
+    assert seen.count.tolist() == [[1, 2, 2, 3, 3, 4]]
+    assert seen.vocabulary[seen.distinct].tolist() == [[7, 4, 9, 2]]
+
+
+def test_gate_by_hand():
+    pattern = torch.tensor([[[[1.0, 0, 0], [0.25, 0.75, 0], [0.6, 0.1, 0.3]]]])
+    place, ratio = relations.gate(pattern)
+    assert place.tolist() == [[[0, 1, 0]]] and ratio[0, 0, 1:].tolist() == pytest.approx([3, 2])
+    place, ratio = relations.gate(pattern, ("first",))
+    assert place[0, 0, 1:].tolist() == [1, 2] and ratio[0, 0, 2].item() == pytest.approx(3)
+
+
+def test_shares_by_hand():
+    """p = (.5, .25, .25) above the mean 1/3: only the first is raised; what is hidden counts for nothing."""
+    logits = torch.tensor([[0.5, 0.25, 0.25, 9.0], [0.5, 0.3, 0.2, 0.0], [1.0, 1.0, 1.0, 1.0]]).log()
+    found = relations.shares(logits, torch.tensor([3, 4, 4]))
+    expected = torch.tensor([[1.0, 0, 0, 0], [0.25 / 0.3, 0.05 / 0.3, 0, 0], [0, 0, 0, 0]])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_unknown_exclusions_and_taus_below_one_are_refused():
+    with pytest.raises(ValueError, match="exclude"):
+        Choices(exclude=("bos",))
+    with pytest.raises(ValueError, match="tau"):
+        Choices(tau=0.5)
+
+
+def sums_of(tail: torch.Tensor, others: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Sums with one event a triplet."""
+    one = torch.ones_like(tail)
+    return {"events": one, "tail": tail, "fake": 0 * tail, "fake_events": one, "random": 0.1 * one, "other_tails": others, "other_heads": others}
+
+
+def facts(n: int, repeats: int = 1) -> tuple[Triplets, torch.Tensor]:
+    """n facts of one relation, each in `repeats` documents of five tokens: head, tail, three others."""
+    document = torch.arange(n * repeats)
+    tokens = torch.stack([torch.arange(5) + 5 * (d % n) for d in document])
+    zero, place = torch.zeros_like(document), torch.tensor([[2, 3, 4]]).expand(len(document), 3)
+    return Triplets(("r",), zero, document, zero, zero + 1, place, place, document % n), tokens
+
+
+def test_summary_by_hand():
+    triplets, _ = facts(2, 2)
+    sums = sums_of(torch.tensor([[0.5, 0.1, 0.3, 0.3]]), torch.full((1, 4, 3), 0.2))
+    sums["events"] = torch.tensor([[2.0, 1, 1, 0]])
+    sums["tail"] = torch.tensor([[1.0, 0.1, 0.3, 0.0]])
+    summary = relations.summarise(sums, triplets, torch.tensor([5, 5, 5, 5]), min_events=4)
+    assert summary["index"].item() == pytest.approx(1.4 / 4)
+    assert summary["macro"].item() == pytest.approx((0.5 + 0.1 + 0.3) / 3)
+    assert summary["gate_rate"].item() == pytest.approx(4 / 20) and summary["per_opportunity"].item() == pytest.approx(1.4 / 20)
+    assert relations.summarise(sums, triplets, torch.tensor([5] * 4), min_events=5)["index"].isnan().all()
+
+
+def test_exchange_test_finds_a_relation_and_holds_its_level_without_one():
+    triplets, tokens = facts(12)
+    generator = torch.Generator().manual_seed(0)
+    p = relations.exchange_test(sums_of(torch.full((1, 12), 0.9), torch.full((1, 12, 3), 0.03)), triplets, tokens, "other_tails", generator, 500)
+    assert p.item() == pytest.approx(1 / 501)
+    null = torch.rand(400, 12, 4, generator=generator)
+    p = relations.exchange_test(sums_of(null[..., 0], null[..., 1:]), triplets, tokens, "other_tails", generator, 400)
+    assert 0.02 < (p < 0.05).float().mean() < 0.09
+
+
+def test_repetitions_of_one_fact_are_no_further_evidence():
+    """Two facts by luck, seen fifty times each: four words each leave a chance of one in sixteen."""
+    triplets, tokens = facts(2, 50)
+    sums = sums_of(torch.full((1, 100), 0.9), torch.full((1, 100, 3), 0.03))
+    p = relations.exchange_test(sums, triplets, tokens, "other_tails", torch.Generator().manual_seed(0), 2000)
+    assert 0.04 < p.item() < 0.09
+
+
+def test_bootstrap_covers_the_index_and_narrows_with_documents():
+    generator = torch.Generator().manual_seed(1)
+    widths = []
+    for n in (20, 320):
+        triplets, _ = facts(n)
+        low, high = relations.bootstrap(sums_of(torch.rand(1, n, generator=generator), torch.zeros(1, n, 3)), triplets, generator)
+        assert low.item() < 0.5 < high.item()
+        widths.append(high.item() - low.item())
+    assert widths[1] < 0.5 * widths[0]
+
+
+def test_holm_corrects_for_all_heads_of_a_relation():
+    p = torch.tensor([[[0.01, 0.01], [0.02, 0.9]], [[0.5, 0.9], [0.04, 0.9]]])
+    torch.testing.assert_close(relations.holm(p)[..., 0], torch.tensor([[0.04, 0.06], [0.5, 0.08]]))
+    torch.testing.assert_close(relations.holm(p)[..., 1], torch.tensor([[0.04, 1.0], [1.0, 1.0]]))
+
+
+def test_presets_are_the_paper_and_its_controls():
+    assert replace(CALIBRATED, ov_input="current", exclude=()) == PRINTED
