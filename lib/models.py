@@ -184,7 +184,9 @@ class Opened:
         if not path.is_file():
             raise FileNotFoundError(f"No weights {path}. A snapshot directory holds model.safetensors and config.json.")
         try:
-            self.module.load_state_dict(load_file(path), strict=True)
+            weights = load_file(path)
+            tied = {name: weights[source] for name, source in self.module.all_tied_weights_keys.items() if source in weights}
+            self.module.load_state_dict(tied | weights, strict=True)  # the file holds tied weights once
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{path} is corrupt or of another architecture: {error}. Delete it; the next run makes it again.") from error
         self.module.tie_weights()
