@@ -279,10 +279,12 @@ def _read_config(name: str, revision: str | None, trust: bool) -> Any:
     local = Path(name)
     if not local.is_dir() and (local.is_absolute() or name.startswith(("./", "../", "~")) or name.count("/") > 1):
         raise FileNotFoundError(f"No directory {name}. Give a directory with config.json and model.safetensors, or a hub id such as openai-community/gpt2.")
+    if local.is_dir() and not (local / "config.json").is_file():
+        raise FileNotFoundError(f"Cannot open model {name!r}: config.json is missing there. Give a directory with config.json and model.safetensors.")
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust)
     except OSError as error:
-        cure = "config.json is missing or unreadable there" if local.is_dir() else "no such directory, and the hub has no such model or was not reached"
+        cure = "config.json is unreadable there" if local.is_dir() else "no such directory, and the hub has no such model or was not reached"
         raise FileNotFoundError(f"Cannot open model {name!r} (revision {revision}): {cure}. Check the name, the revision and the network.") from error
     except ValueError as error:
         raise ValueError(f"Cannot open model {name!r}: {error} If it brings its own code, read that code, then set trust_remote_code: true.") from error
