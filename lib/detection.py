@@ -67,11 +67,11 @@ def detect(
     samples = [probe(opened, rng, length, times, examples) for length, times in plan]
     attention = [attention_scores(opened, tokens, rng) for tokens in samples]
     copied = {
-        "copying": copying_scores(opened, samples[0]).mean(0),
-        "copying_unrepeated": copying_scores(opened, probe(opened, rng, plan[0][0], 1, examples, bos=False)).mean(0),
+        **copying_scores(opened, samples[0]),
+        "copying_unrepeated": copying_scores(opened, probe(opened, rng, plan[0][0], 1, examples, bos=False))["copying"],
     }
     table = pd.concat([_length_rows(a, length, rng, resamples) for a, (length, _) in zip(attention, plan, strict=True)], ignore_index=True)
-    return Detection(_label(_head_rows(table, copied, opened), threshold, len(plan), table), table)
+    return Detection(_label(_head_rows(table, {k: v.mean(0) for k, v in copied.items()}, opened), threshold, len(plan), table), table)
 
 
 def probe(opened, rng: np.random.Generator, length: int, repeats: int, examples: int, bos: bool = True) -> Int[Tensor, "examples position"]:
@@ -87,29 +87,40 @@ def _not_words(opened) -> list[int]:
 
 
 def attention_scores(opened, tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> dict[str, Float[Tensor, "batch layer head"]]:
-    """prefix, previous, duplicate, offset (null) and shuffled (null) of every head and sequence; no logits are made."""
-    target = scores.prefix_target(tokens)
+    """prefix, previous and duplicate of every head and sequence, each with its nulls `_shuffled` and `_offset`.
+
+    One pass up to the last pattern; no logits are made.
+    """
+    weight = _weights(tokens, rng)
+    on_device = torch.stack(list(weight.values())).to(opened.device)
+    found = capture.stream(opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, on_device)})["score"]
+    return {name: row.permute(1, 0, 2) for name, row in zip(weight, found.transpose(0, 1), strict=True)}
+
+
+def _weights(tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> dict[str, Float[Tensor, "batch query key"]]:
+    """What counts for each score and each of its nulls, weighted so that attention times weight sums to the score."""
+    other = scores.renamed(tokens, rng)
     targets = {
-        "prefix": target,
-        "previous": scores.previous_target(tokens),
-        "duplicate": scores.duplicate_target(tokens),
-        "shuffled": scores.prefix_target(tokens, scores.renamed(tokens, rng)),
-        **{f"offset{k:+d}": scores.shifted(target, k) for k in OFFSETS},
+        "prefix": (scores.prefix_target(tokens), scores.prefix_target(tokens, other)),
+        "previous": (scores.previous_target(tokens), scores.random_target(tokens, rng)),
+        "duplicate": (scores.duplicate_target(tokens), scores.duplicate_target(tokens, other)),
     }
-    weight = scores.weights(targets).to(opened.device)
-    found = capture.stream(opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)})["score"]
-    named = {name: row.permute(1, 0, 2) for name, row in zip(targets, found.transpose(0, 1), strict=True)}
-    named["offset"] = torch.stack([named.pop(f"offset{k:+d}") for k in OFFSETS]).mean(0)
-    return named
+    weight = {}
+    for name, (target, shuffled) in targets.items():
+        weight[name], weight[f"{name}_shuffled"] = scores.weights({"it": target, "null": shuffled})
+        weight[f"{name}_offset"] = scores.weights({str(k): scores.shifted(target, k) for k in OFFSETS}).mean(0)
+    return weight
 
 
-def copying_scores(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch layer head"]:
-    """Copying score of every head and sequence (`scores.copying`), from each head's direct path to the logits.
+def copying_scores(opened, tokens: Int[Tensor, "batch position"]) -> dict[str, Float[Tensor, "batch layer head"]]:
+    """`copying` of every head and sequence (`scores.copying`), from its direct path to the logits, and `copying_null`,
+    in which the token half a block away takes the attended one's place.
 
     On repeats only the queries that have a prefix target count; on tokens without repeats, all of them.
     Only the logits of tokens that occur in the sample are computed; the final norm's scale cancels in the score.
     """
-    return capture.stream(opened, tokens, copying_measure(opened, tokens))["copying"].transpose(0, 1)
+    found = capture.stream(opened, tokens, copying_measure(opened, tokens))
+    return {name: values.transpose(0, 1) for name, values in found.items()}
 
 
 def copying_measure(opened, tokens: Int[Tensor, "batch position"]) -> capture.Measure:
@@ -119,10 +130,14 @@ def copying_measure(opened, tokens: Int[Tensor, "batch position"]) -> capture.Me
     U = opened.unembedding(seen) - opened.unembedding_mean()[:, None]
     first, queries = scores.first_occurrence(tokens), scores.prefix_target(tokens).any(2)
     queries = queries if queries.any() else torch.ones_like(queries)
+    # Half a block on, so that in repeats, too, another token stands there.
+    away = (int(first[0].sum()) + 1) // 2
+    swap = torch.arange(tokens.shape[1], device=tokens.device).roll(away)
 
     def measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
         ov = (opened.head_weights(layer).W_O @ U)[:, :, place].permute(2, 0, 1, 3)  # [batch, head, d_head, key]
-        return {"copying": scores.copying(z.float().transpose(1, 2) @ ov, pattern, first, queries)}
+        raises = z.float().transpose(1, 2) @ ov
+        return {"copying": scores.copying(raises, pattern, first, queries), "copying_null": scores.copying(raises, pattern, first, queries, swap)}
 
     return measure
 
@@ -182,9 +197,9 @@ def _head_rows(table: pd.DataFrame, copied: dict[str, Tensor], opened) -> pd.Dat
 def _label(heads: pd.DataFrame, threshold: float, n_lengths: int, table: pd.DataFrame) -> pd.DataFrame:
     shape = (int(heads.layer.max()) + 1, int(heads["head"].max()) + 1, n_lengths)
     by_length = table.sort_values(["layer", "head"], kind="stable")
-    grid = {k: torch.tensor(by_length[k].to_numpy()).reshape(shape).permute(2, 0, 1) for k in ("prefix", "offset_high", "shuffled_high")}
+    grid = {k: torch.tensor(by_length[k].to_numpy()).reshape(shape).permute(2, 0, 1) for k in ("prefix", "prefix_offset_high", "prefix_shuffled_high")}
     copied = torch.tensor(heads.copying.to_numpy()).reshape(shape[:2])
-    null_high = torch.maximum(grid["offset_high"], grid["shuffled_high"])
+    null_high = torch.maximum(grid["prefix_offset_high"], grid["prefix_shuffled_high"])
     induction = scores.is_induction(grid["prefix"], null_high, copied, threshold).flatten().numpy()
     positional = scores.is_positional(grid["prefix"], threshold).flatten().numpy()
     label = np.select([induction, positional, heads.previous >= threshold], LABELS[:3], default=LABELS[3])

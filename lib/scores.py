@@ -81,9 +81,17 @@ def previous_target(tokens: Int[Tensor, "batch position"]) -> Bool[Tensor, "batc
     return one.expand(tokens.shape[0], n, n)
 
 
-def duplicate_target(tokens: Int[Tensor, "batch position"]) -> Bool[Tensor, "batch position position"]:
-    """Earlier occurrences of the query's own token."""
-    return (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+def duplicate_target(tokens: Int[Tensor, "batch position"], sought: Int[Tensor, "batch position"] | None = None) -> Bool[Tensor, "batch position position"]:
+    """Earlier occurrences of the query's own token (or of `sought` at the query, for a null)."""
+    sought = tokens if sought is None else sought
+    return (sought[:, :, None] == tokens[:, None, :]).tril(-1)
+
+
+def random_target(tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> Bool[Tensor, "batch position position"]:
+    """One earlier key for each query, drawn evenly: the shuffled target of the previous token."""
+    batch, n = tokens.shape
+    key = torch.from_numpy(rng.integers(0, np.maximum(np.arange(n), 1), size=(batch, n))).to(tokens.device)
+    return torch.nn.functional.one_hot(key, n).bool().tril(-1)
 
 
 def shifted(target: Bool[Tensor, "batch query key"], offset: int) -> Bool[Tensor, "batch query key"]:
@@ -128,6 +136,7 @@ def copying(
     pattern: Float[Tensor, "batch head query key"],
     first: Bool[Tensor, "batch key"],
     queries: Bool[Tensor, "batch query"],
+    instead: Int[Tensor, "key"] | None = None,
 ) -> Float[Tensor, "batch head"]:
     """Copying score in -1..1: how much of what a head raises falls on the token that it attends to most.
 
@@ -135,9 +144,11 @@ def copying(
     vocabulary. first: keys where a token occurs for the first time, so that each token of the sample counts once.
     After ReLU, a = raise of the attended token, r = a / (a + sum over the sample), and the score is 4 r - 1
     (Olsson et al., appendix; r is at most one half), averaged over `queries`. Where nothing is raised it is -1.
+    instead: a permutation of the keys, for the null, in which the token of another key takes the attended one's place.
     """
     positive = raises.relu()
-    attended = positive.gather(3, pattern.argmax(3, keepdim=True))[..., 0]
+    key = pattern.argmax(3, keepdim=True)
+    attended = positive.gather(3, key if instead is None else instead[key])[..., 0]
     total = (positive @ first.to(positive)[:, None, :, None])[..., 0]
     r = attended / (attended + total).clamp(min=1e-12)
     share = queries.to(r) / queries.sum(1, keepdim=True).clamp(min=1)
