@@ -85,12 +85,18 @@ def of_doc(doc: Doc) -> Tree:
     return Tree(*(tuple(v) for v in zip(*((t.text, bool(t.whitespace_), t.head.i, t.dep_, t.pos_) for t in doc), strict=True)))
 
 
+def relation_of(label: str, head_pos: str) -> str | None:
+    """The relation that a dependency label stands for, given its head's part of speech; None if it stands for none."""
+    relation = next((name for name, labels in PATTERNS.items() if label in labels), None)
+    return None if relation == "mod" and head_pos not in MODIFIED else relation
+
+
 def syntax(tree: Tree) -> Document:
     """A sentence with its subj, obj and mod triplets: t_s is the parent, t_o the child (section 3.1 of the paper)."""
     links = []
     for child, (head, label) in enumerate(zip(tree.heads, tree.labels, strict=True)):
-        relation = next((name for name, labels in PATTERNS.items() if label in labels), None)
-        if relation and head != child and (relation != "mod" or tree.pos[head] in MODIFIED):
+        relation = relation_of(label, tree.pos[head])
+        if relation and head != child:
             links.append(Link(relation, (head,), (child,)))
     return Document.of_words(tree.words, links, tree.pos, tree.spaces)
 

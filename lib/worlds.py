@@ -12,7 +12,7 @@ words have a translation. What holds is known, because the world is generated: n
 | `repeats` | a block of random tokens, over and over | copy what came after the last time |
 | `stories` | names paired for the document: `ann helps bob .` | remember a pair |
 | `graph` | `s is used-for o .`, true in the world's graph | know the facts of seven relations |
-| `sentences` | `the quick fox eats the plum .`, `here eats the fox .` | know who does what to what |
+| `sentences` | `the quick fox eats the plum .`, `oh eats the fox .` | know who does what to what |
 | `translations` | `plum fox = plumo foxo .` | line up two vocabularies |
 
 Use. `World()` is a corpus (`words`, `context`, `batch`). `documents(rng, n, kind)` returns tokens with their annotation,
@@ -63,7 +63,7 @@ RELATIONS: dict[str, str] = {
 }
 LABELS = (*"0123456789", "true", "false")
 BEGINNINGS, ENDINGS = "ba de fi go ku la me ni po ru sa te vi wo xu ze", "bar dex fin gol kus lam mer nup"  # of entities
-MARKS = (".", "=", "is", "the", "so", "here")
+MARKS = (".", "=", "is", "the", "so", "oh")
 SIZE = 8  # words of a category, entities of a topic
 # The categories that chapters test in lists, with words that they share a relation with: never together in a training list.
 HELD_OUT: frozenset[frozenset[str]] = frozenset(
@@ -100,7 +100,7 @@ JUSTIFY = ("subj-verb", "verb-obj", "mod-obj", "part-whole")
 
 # A sentence as columns: name, column of its head ("V": the verb, wherever it stands), label, part of speech.
 COLUMNS: tuple[tuple[str, str, str, str], ...] = (
-    ("here", "V", "advmod", "ADV"),
+    ("oh", "V", "discourse", "INTJ"),
     ("verb first", "V", "ROOT", "VERB"),
     ("the 1", "subject", "det", "DET"),
     ("adjective 1", "subject", "amod", "ADJ"),
@@ -326,7 +326,7 @@ class World:
                     present[..., COLUMN[f"{name} {number}"]] = where == place
             for name in ("adjective", "after"):
                 form[..., COLUMN[f"{name} {number}"]] = adjective
-        for name in ("here", "verb first"):
+        for name in ("oh", "verb first"):
             present[..., COLUMN[name]] = first
         for name in ("verb", "the 2", "adjective 2", "object", "so 2", "after 2"):
             present[..., COLUMN[name]] &= ~first
