@@ -13,7 +13,7 @@ from torch import Tensor
 
 def ov_eigenvalues(
     W_V: Float[Tensor, "head d_model d_head"], W_O: Float[Tensor, "head d_head d_model"], UE: Float[Tensor, "d_model d_model"]
-) -> Float[Tensor, "head d_head"]:
+) -> Complex[Tensor, "head d_head"]:
     """Complex eigenvalues of each head's W_E W_V W_O W_U, given UE = W_U @ W_E (computed once per model)."""
     return torch.linalg.eigvals(W_O @ UE @ W_V)
 
