@@ -7,7 +7,7 @@ d_head x d_head product that starts elsewhere in the cycle.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 
