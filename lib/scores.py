@@ -96,7 +96,9 @@ def random_target(tokens: Int[Tensor, "batch position"], rng: np.random.Generato
 
 def shifted(target: Bool[Tensor, "batch query key"], offset: int) -> Bool[Tensor, "batch query key"]:
     """The same keys, moved `offset` to the right (negative: left) and kept causal: the matched-offset null."""
-    return torch.roll(target, offset, dims=2).tril(-1) & (target.any(2, keepdim=True))
+    moved = torch.zeros_like(target)
+    moved[:, :, max(offset, 0) : target.shape[2] + min(offset, 0)] = target[:, :, max(-offset, 0) : target.shape[2] + min(-offset, 0)]
+    return moved.tril(-1)
 
 
 def renamed(tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> Int[Tensor, "batch position"]:
