@@ -44,7 +44,7 @@ def plan_lengths(context: int, wanted: list[int], repeats: int) -> list[tuple[in
 
     Error: ValueError for a context too short to hold three different lengths twice.
     """
-    fits = [length for length in wanted if 1 + 2 * length <= context]
+    fits = sorted({length for length in wanted if 1 + 2 * length <= context})
     if len(fits) < 3:
         fits = sorted(set(fits) | {(context - 1) // share for share in (2, 4, 8)} - {0, 1})
     if len(fits) < 3:
