@@ -57,7 +57,7 @@ def middle_tokens(vocabulary: int, special: list[int], share: float = 0.8) -> In
 
     Byte-pair vocabularies are ordered by merge, that is roughly by frequency. Special tokens are left out.
     """
-    cut = int(vocabulary * (1 - share) / 2)
+    cut = round(vocabulary * (1 - share) / 2)
     ids = torch.arange(cut, vocabulary - cut)
     return ids[~torch.isin(ids, torch.tensor(special, dtype=torch.long))]
 
