@@ -96,9 +96,9 @@ def random_target(tokens: Int[Tensor, "batch position"], rng: np.random.Generato
 
 def shifted(target: Bool[Tensor, "batch query key"], offset: int) -> Bool[Tensor, "batch query key"]:
     """The same keys, moved `offset` to the right (negative: left) and kept causal: the matched-offset null."""
-    moved = torch.zeros_like(target)
-    moved[:, :, max(offset, 0) : target.shape[2] + min(offset, 0)] = target[:, :, max(-offset, 0) : target.shape[2] + min(-offset, 0)]
-    return moved.tril(-1)
+    came_from = torch.arange(target.shape[2], device=target.device) - offset  # keys do not come in on the other side
+    inside = (came_from >= 0) & (came_from < target.shape[2])
+    return torch.roll(target, offset, dims=2).tril(-1) & inside
 
 
 def renamed(tokens: Int[Tensor, "batch position"], rng: np.random.Generator) -> Int[Tensor, "batch position"]:
