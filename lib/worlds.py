@@ -227,7 +227,7 @@ class World:
 
     def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw int64 [size, context], kinds mixed by `SHARES`."""
-        counts = rng.multinomial(size, list(SHARES.values()))
+        counts = rng.multinomial(size, list(SHARES.values())).tolist()
         parts = [self.documents(rng, n, kind).tokens for kind, n in zip(SHARES, counts, strict=True) if n]
         return rng.permutation(np.concatenate(parts))
 
