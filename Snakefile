@@ -40,9 +40,14 @@ def values(wildcards):
     return json.dumps(dependencies.values(notebook(wildcards.name), PROFILE), sort_keys=True)
 
 
-def content(wildcards, input):
+def content(*files):
     """Snakemake compares times of change; contents decide here, so a touched file costs nothing and an old one is seen."""
-    return dependencies.digest([file for file in input if not file.startswith(f"{RUN}/")])
+    return dependencies.digest([Path(file) for file in files])
+
+
+def chapter_content(wildcards):
+    # A function of the wildcards alone: parameters that Snakemake derives from inputs are not compared.
+    return content("constraints.txt", notebook(wildcards.name), *code(notebook(wildcards.name)))
 
 
 def rules_of(wildcards):
@@ -66,7 +71,7 @@ rule train:
     """One model of the book: one recipe, one seed, one thread."""
     input: code("lib/training.py"), "constraints.txt"
     output: f"{RUN}/models/{{recipe}}.seed{{seed}}"
-    params: scale=PROFILE.training_scale, content=content
+    params: scale=PROFILE.training_scale, content=content("constraints.txt", *code("lib/training.py"))
     threads: 1
     shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed} {output}"
 
@@ -82,7 +87,7 @@ rule chapter:
         notebook=f"{RUN}/chapters/{{name}}.ipynb",
         claims=f"{RUN}/results/{{name}}/claims.json",
         provenance=f"{RUN}/results/{{name}}/provenance.json",
-    params: values=values, rules=rules_of, content=content
+    params: values=values, rules=rules_of, content=chapter_content
     threads: 1
     shell: "{LIMITS} {PYTHON} -m pipeline.run_chapter {input.notebook} {output.notebook} {PROFILE_FILE}"
 
@@ -94,6 +99,6 @@ rule site:
         expand(f"{RUN}/results/{{name}}/claims.json", name=CHAPTERS),
         SITE_SOURCES,
     output: f"{RUN}/site/index.html"
-    params: values=PROFILE.model_dump_json(), content=content
+    params: values=PROFILE.model_dump_json(), content=content(*SITE_SOURCES)
     threads: 1
     shell: "{PYTHON} -m pipeline.build_site {PROFILE_FILE}"

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -88,26 +89,23 @@ class Report:
     def number(self, **numbers: Any) -> None:
         """Make values available to the prose as {glue:text}`name`; floats come with three digits. Shows nothing."""
         for name, value in numbers.items():
-            text = f"{value:.3g}" if isinstance(value, float) else str(value)
+            real = isinstance(value, Real) and not isinstance(value, Integral)
+            text = f"{value:.3g}" if real else str(value)
             bundle = {"text/plain": text, "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {f"application/papermill.record/{kind}": content for kind, content in bundle.items()}
             display(hidden, raw=True, metadata=metadata)
 
-    def claim(self, claim_id: str, estimates: Sequence[claims.Estimate], note: str | None = None) -> None:
-        """Judge a claim by its rule in `claims.yml`, record the verdict and show it.
+    def claim(self, claim_id: str, estimates: Sequence[claims.Estimate], note: str | None = None) -> str:
+        """Judge a claim by its rule in `claims.yml`, record and show the verdict, and return it in words.
 
         Errors: ValueError for an id that `claims.yml` does not have, or estimates that do not fit its parts.
         """
-        self._record(claims.judge(self._claim(claim_id), list(estimates)), note)
+        return self._record(claims.judge(self._claim(claim_id), list(estimates)), note)
 
-    def not_testable(self, claim_id: str, why: str) -> None:
+    def not_testable(self, claim_id: str, why: str) -> str:
         """Record and show that this profile cannot answer a claim, and why."""
-        self._record(claims.not_testable(self._claim(claim_id), why), why)
-
-    def verdict(self, claim_id: str) -> str:
-        """The verdict on a claim that this chapter has judged, in words. Errors: KeyError for one that it has not."""
-        return str(self._verdicts[claim_id]["verdict"])
+        return self._record(claims.not_testable(self._claim(claim_id), why), why)
 
     def close(self) -> None:
         """Write `claims.json` and `provenance.json` whole, and show where the chapter's numbers come from."""
@@ -149,10 +147,11 @@ class Report:
             raise ValueError(f"No claim {claim_id!r} in book/claims.yml. It has: {', '.join(self._claims)}.")
         return self._claims[claim_id]
 
-    def _record(self, row: dict[str, Any], note: str | None) -> None:
+    def _record(self, row: dict[str, Any], note: str | None) -> str:
         """Keep the verdict for `close` and show it as a card."""
         self._verdicts[row["id"]] = row
         display(HTML(card(row, note)))
+        return str(row["verdict"])
 
     def _provenance(self) -> dict[str, Any]:
         """What it takes to repeat the run, as of now. Holds no environment variable and no absolute path."""

@@ -12,9 +12,10 @@ from pipeline import process
 
 def arguments(profile: str, more: list[str]) -> list[str]:
     """The snakemake command line: all cores, our lock instead of its own, and what was cut short is done again."""
-    fixed = ["--nolock", "--rerun-incomplete", "--quiet", "rules", "host", "reason", "--scheduler", "greedy"]
+    fixed = ["--config", f"profile={profile}", "--quiet", "rules", "host", "reason", "--scheduler", "greedy"]
+    fixed += ["--nolock", "--rerun-incomplete", "--cores", "all"]
     # Explicit options come last and win: `make book OPTIONS="--cores 1"`, `OPTIONS="--executor slurm --jobs 20"`.
-    return ["-m", "snakemake", "--cores", "all", *fixed, "--config", f"profile={profile}", *more]
+    return ["-m", "snakemake", *fixed, *more]
 
 
 def main(profile: str, *more: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,8 @@ def _imports(code: Path, lib: Path) -> Iterator[Path]:
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "lib"):
             base = ["lib"] if node.level else []
             names = [".".join([*base, *filter(None, [node.module]), a.name]) for a in node.names]
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"lib\.\w+", str(node.value)):
+            names = [node.value]  # imported by name when it is needed, as the corpora of recipes are
         else:
             continue
         yield from (file for name in names for file in _files(name, lib))

@@ -1,0 +1,108 @@
+"""Nothing errored, incomplete, stale or missing is published, and each is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lib import profiles
+from pipeline import gates
+from pipeline.run_chapter import source_hash
+
+PROFILE = profiles.validate({"profile": "tiny", "seed": 3}, "test")
+
+
+def cell(source: str, count: int | None = 1, *outputs: dict, tags: tuple[str, ...] = ()) -> nbformat.NotebookNode:
+    made = nbformat.v4.new_code_cell(source, execution_count=count, outputs=[nbformat.from_dict(o) for o in outputs])
+    made.metadata["tags"] = list(tags)
+    return made
+
+
+@pytest.fixture
+def chapter(tmp_path) -> Path:
+    """A source and its faithful execution."""
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "executed").mkdir()
+    source = nbformat.v4.new_notebook(cells=[cell("seed = 0", None, tags=("parameters",)), cell("1 + 1", None)])
+    nbformat.write(source, tmp_path / "chapters" / "01_x.ipynb")
+    executed(tmp_path, cell("seed = 0", 1, tags=("parameters",)), cell("1 + 1", 2))
+    return tmp_path
+
+
+def executed(folder: Path, *cells: nbformat.NotebookNode, **changes) -> None:
+    recorded = {"source": source_hash(folder / "chapters" / "01_x.ipynb"), "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs"}}
+    made = nbformat.v4.new_notebook(cells=list(cells), metadata={"book": recorded | changes})
+    nbformat.write(made, folder / "executed" / "01_x.ipynb")
+
+
+def problems(folder: Path, *names: str) -> str:
+    with pytest.raises(gates.GateError) as caught:
+        gates.check(list(names or ["01_x"]), folder / "chapters", folder / "executed", PROFILE)
+    return str(caught.value)
+
+
+def test_a_faithful_execution_passes(chapter):
+    gates.check(["01_x"], chapter / "chapters", chapter / "executed", PROFILE)
+
+
+def test_an_errored_cell(chapter):
+    executed(chapter, cell("1 / 0", 1, {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "by zero", "traceback": []}))
+    assert problems(chapter) == "01_x: errored: cell 0: ZeroDivisionError: by zero"
+
+
+def test_a_failure_that_papermill_recorded(chapter):
+    path = chapter / "executed" / "01_x.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.metadata["papermill"] = {"exception": True}
+    nbformat.write(notebook, path)
+    assert "01_x: errored" in problems(chapter)
+
+
+def test_a_cell_that_did_not_run(chapter):
+    executed(chapter, cell("1 + 1", 1), cell("2 + 2", None), cell("  ", None))
+    assert problems(chapter) == "01_x: incomplete: cell 1 did not run"
+
+
+def test_a_source_that_changed_since(chapter):
+    path = chapter / "chapters" / "01_x.ipynb"
+    path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
+    assert "01_x: stale: the notebook has changed" in problems(chapter)
+
+
+def test_other_parameters(chapter):
+    executed(chapter, cell("seed = 0"), parameters={"seed": 4, "profile": "tiny", "runs_dir": "runs"})
+    assert problems(chapter) == "01_x: stale: executed with other values of seed"
+
+
+def test_a_run_that_recorded_nothing(chapter):
+    executed(chapter, cell("seed = 0"), source=None)
+    assert "stale" in problems(chapter)
+
+
+def test_a_chapter_that_was_not_executed_or_failed(chapter):
+    (chapter / "executed" / "01_x.ipynb").rename(chapter / "executed" / "01_x.failed.ipynb")
+    assert "01_x: errored: see" in problems(chapter)
+    (chapter / "executed" / "01_x.failed.ipynb").unlink()
+    assert problems(chapter) == "01_x: missing: not executed under this profile"
+
+
+def test_a_chapter_that_does_not_exist_and_all_problems_at_once(chapter):
+    executed(chapter, cell("seed = 0", None))
+    text = problems(chapter, "01_x", "02_y")
+    assert "01_x: incomplete" in text and "02_y: missing" in text
+
+
+@pytest.mark.parametrize("path", ["/home/ada/book", "/Users/ada/book", "/root/book", "C:\\Users\\ada"])
+def test_a_path_of_the_machine_in_an_output(chapter, path):
+    executed(chapter, cell("print(p)", 1, {"output_type": "stream", "name": "stdout", "text": f"see {path}"}))
+    assert "shows a path of this machine" in problems(chapter)
+
+
+def test_the_table_of_contents_lists_every_chapter(chapter):
+    toc = chapter / "_toc.yml"
+    toc.write_text("root: intro\nparts:\n  - chapters:\n      - file: chapters/01_x\n      - file: claims\n")
+    assert gates.chapters_of(toc) == ["01_x"] and gates.unlisted(toc, chapter / "chapters") == []
+    (chapter / "chapters" / "02_y.ipynb").write_text("{}")
+    assert gates.unlisted(toc, chapter / "chapters") == ["02_y"]

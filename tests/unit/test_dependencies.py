@@ -1,0 +1,98 @@
+"""What a chapter depends on is read from its source, no more and no less."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lib import profiles
+from pipeline import dependencies
+
+LIB = {
+    "__init__": "",
+    "a": "from lib import b\n",
+    "b": "def late():\n    from lib.c import x\n",
+    "c": "x = 1\n",
+    "d": "import lib.c\n",
+    "e": 'CORPUS = "lib.d"\n',
+    "f": "",
+}
+
+
+@pytest.fixture
+def lib(tmp_path) -> Path:
+    (tmp_path / "lib").mkdir()
+    for name, text in LIB.items():
+        (tmp_path / "lib" / f"{name}.py").write_text(text)
+    return tmp_path / "lib"
+
+
+def notebook(folder: Path, *cells: str, parameters: str = "seed = 0", **metadata) -> Path:
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (parameters, *cells)], metadata=metadata)
+    made.cells[0].metadata["tags"] = ["parameters"]
+    path = folder / "01_x.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("from lib import a", "a b c"),
+        ("import lib.b as q", "b c"),
+        ("from lib.d import c", "c d"),
+        ("from lib import c, f", "c f"),
+        ("from lib import e", "c d e"),
+        ("import numpy", ""),
+        ("def g():\n    from lib import f", "f"),
+    ],
+)
+def test_imports_are_followed(tmp_path, lib, code, found):
+    files = dependencies.modules(notebook(tmp_path, code), lib)
+    assert sorted(f.stem for f in files if f.stem != "__init__") == found.split()
+
+
+def test_a_module_depends_on_itself(lib):
+    assert {f.stem for f in dependencies.modules(lib / "a.py", lib)} == {"__init__", "a", "b", "c"}
+
+
+def test_declared_parameters_get_the_values_of_the_profile(tmp_path):
+    chapter = notebook(tmp_path, parameters="seed: int = 0  # a seed\nexamples = 3\n")
+    profile = profiles.validate({"profile": "here", "seed": 5, "examples": 9, "resamples": 100}, "test")
+    assert dependencies.values(chapter, profile) == {"seed": 5, "examples": 9, "profile": "here", "runs_dir": "runs"}
+
+
+def test_an_unknown_declared_parameter_is_named(tmp_path):
+    with pytest.raises(ValueError, match="sead"):
+        dependencies.values(notebook(tmp_path, parameters="sead = 0"), profiles.validate({}, "test"))
+
+
+def test_there_must_be_one_parameters_cell(tmp_path):
+    path = notebook(tmp_path)
+    path.write_text(path.read_text().replace('"parameters"', '"other"'))
+    with pytest.raises(ValueError, match="parameters"):
+        dependencies.parameters(path)
+
+
+def test_recipes_come_from_the_metadata(tmp_path):
+    assert dependencies.recipes(notebook(tmp_path, book={"recipes": ["a", "b"]})) == ["a", "b"]
+    assert dependencies.recipes(notebook(tmp_path)) == []
+
+
+def test_rules_are_those_of_the_claims_that_the_code_names(tmp_path):
+    claims = tmp_path / "claims.yml"
+    claims.write_text(json.dumps([{"id": "O1", "x": 1}, {"id": "O10", "x": 2}]))
+    assert dependencies.rules(notebook(tmp_path, 'book.claim("O10", [])'), claims) == [{"id": "O10", "x": 2}]
+
+
+def test_the_digest_follows_contents_and_not_times(tmp_path):
+    file = tmp_path / "f"
+    file.write_text("a")
+    before = dependencies.digest([file])
+    file.touch()
+    assert dependencies.digest([file]) == before
+    file.write_text("b")
+    assert dependencies.digest([file]) != before
