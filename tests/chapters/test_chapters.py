@@ -1,0 +1,135 @@
+"""Every chapter: its form, and one run by plain papermill under the smoke profile."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from lib import profiles
+from pipeline import dependencies
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "chapters").glob("[0-9]*.ipynb"))
+each = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+MOST_LINES = 15
+
+
+def cells(chapter: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
+    return [c for c in nbformat.read(chapter, 4).cells if c.cell_type == kind]
+
+
+def papermill(chapter: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The command of the documentation, from the root of the repository."""
+    command = [sys.executable, "-m", "papermill", str(chapter.relative_to(ROOT)), str(output), "-f", "params/smoke.yaml", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    """Where models and results of these runs go: never the repository's own `runs/`."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@each
+def test_outputs_are_stripped(chapter):
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells(chapter))
+    assert "widgets" not in nbformat.read(chapter, 4).metadata
+
+
+@each
+def test_cells_are_short(chapter):
+    long = [cell.source.splitlines()[0] for cell in cells(chapter) if len(cell.source.strip().splitlines()) > MOST_LINES]
+    assert not long, f"cells of more than {MOST_LINES} lines start with {long}"
+
+
+@each
+def test_parameters_are_those_of_the_profiles_with_values_that_are_allowed(chapter):
+    source = next(cell.source for cell in cells(chapter) if "parameters" in cell.metadata.get("tags", []))
+    values: dict = {}
+    exec(compile(source, chapter.name, "exec"), {}, values)  # plain assignments: the test below says so
+    assert set(dependencies.parameters(chapter)) <= set(profiles.Profile.model_fields)
+    profiles.validate(values, chapter.name)
+
+
+@each
+def test_each_parameter_is_a_plain_assignment_with_a_comment(chapter):
+    source = next(cell.source for cell in cells(chapter) if "parameters" in cell.metadata.get("tags", []))
+    for line in ast.parse(source).body:
+        assert isinstance(line, ast.Assign | ast.AnnAssign) and ast.literal_eval(line.value) is not ...
+        assert "#" in source.splitlines()[line.lineno - 1] or "#" in source.splitlines()[line.end_lineno - 1]
+
+
+@each
+def test_parameters_are_checked_first_and_provenance_comes_last(chapter):
+    code = [cell.source for cell in cells(chapter)]
+    assert "profiles.from_notebook(globals())" in code[1] and f'report.Report("{chapter.stem}"' in code[1]
+    assert code[-1].strip().endswith("book.close()")
+
+
+@each
+def test_nothing_is_installed_and_nothing_imported_wholesale(chapter):
+    for cell in cells(chapter):
+        assert not re.search(r"^\s*[!%]|import \*", cell.source, re.M)
+
+
+@each
+def test_glued_numbers_are_made_by_the_chapter(chapter):
+    used = {name for cell in cells(chapter, "markdown") for name in re.findall(r"\{glue:\w*\}`([^`<]+)`", cell.source)}
+    keywords = {k.arg for n in ast.walk(dependencies.tree(chapter)) if isinstance(n, ast.Call) for k in n.keywords}
+    spread = re.search(r"book\.number\(\*\*", "\n".join(cell.source for cell in cells(chapter)))
+    assert spread or used <= keywords, used - keywords
+
+
+@each
+def test_claims_of_a_chapter_name_it_in_the_claims_file(chapter):
+    rows = dependencies.entries(ROOT / "book" / "claims.yml")
+    named = {row["id"] for row in rows if row["chapter"] == chapter.stem}
+    assert {rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims.yml")} == named
+
+
+@each
+def test_plain_papermill_runs_it(chapter, tmp_path, runs):
+    output = tmp_path / "out.ipynb"
+    result = papermill(chapter, output, "-p", "seed", "1", "-p", "runs_dir", str(runs))
+    assert result.returncode == 0, result.stderr[-3000:]
+    executed = nbformat.read(output, 4)
+    assert all(c.execution_count for c in executed.cells if c.cell_type == "code" and c.source.strip())
+    results = runs / "smoke" / "results" / chapter.stem
+    judged = {row["id"] for row in json.loads((results / "claims.json").read_text())}
+    assert judged == {rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims.yml")}
+    markup = "".join(o.data["text/html"] for c in executed.cells for o in c.get("outputs", []) if "text/html" in o.get("data", {}))
+    linked = set(re.findall(rf'href="\.\./results/{chapter.stem}/([\w-]+\.csv)"', markup))
+    assert linked and linked <= {p.name for p in results.glob("*.csv")}
+    record = json.loads((results / "provenance.json").read_text())
+    assert record["parameters"]["seed"] == 1 and "-p seed 1" in record["repeat"] and str(runs) not in json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [(("sead", "1"), "Did you mean `seed`?"), (("seed", "1.5"), "`seed`"), (("examples", "0"), "`examples`")],
+    ids=["misspelt", "wrong type", "out of range"],
+)
+@pytest.mark.skipif(not CHAPTERS, reason="no chapter yet")
+def test_a_wrong_parameter_stops_before_any_work(option, said, tmp_path, runs):
+    result = papermill(CHAPTERS[0], tmp_path / "out.ipynb", "-p", *option, "-p", "profile", "stopped", "-p", "runs_dir", str(runs))
+    assert result.returncode != 0 and said in result.stderr
+    executed = [c for c in nbformat.read(tmp_path / "out.ipynb", 4).cells if c.cell_type == "code" and c.execution_count]
+    assert len(executed) <= 3 and not (runs / "stopped").exists()  # defaults, what was injected, and the check
+
+
+def test_every_profile_file_is_valid_and_named_after_itself():
+    files = sorted((ROOT / "params").glob("*.yaml"))
+    assert {"embedded", "smoke", "full"} <= {file.stem for file in files}
+    for file in files:
+        assert profiles.load(file).profile == file.stem
+        assert set(yaml.safe_load(file.read_text())) <= set(profiles.Profile.model_fields)
