@@ -284,9 +284,11 @@ def causal_mask(
 
 
 def sinusoids(length: int, width: int) -> Float[Tensor, "{length} {width}"]:
-    """Sines and cosines of geometrically spaced periods, where the positions' table starts."""
-    periods = 10_000 ** (torch.arange(0, width, 2) / width)
-    angles = torch.arange(length)[:, None] / periods
+    """Sines and cosines, where the positions' table starts; their periods are spread from 2 pi to 2 pi `length` tokens.
+
+    Periods far beyond the context, as in models with long ones, would be constants here.
+    """
+    angles = torch.arange(length)[:, None] / length ** (torch.arange(0, width, 2) / width)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
 
 

@@ -107,11 +107,30 @@ def scaled(recipe: Recipe, factor: float) -> Recipe:
     return Recipe(**{**recipe.model_dump(), **changed})
 
 
-def _recipes(*recipes: Recipe) -> dict[str, Recipe]:
-    return {recipe.name: recipe for recipe in recipes}
+# --- the recipes of chapters 1 to 4 ------------------------------------------------------------------------------
+
+BLOCKS = {"size": 256, "context": 64, "shortest": 6, "longest": 31, "sharpness": 1.5}
 
 
-RECIPES: dict[str, Recipe] = _recipes(
-    Recipe(name="two_layer", steps=1200, lr=2e-3, snapshots=grid(1200, 50)),
-    Recipe(name="one_layer", architecture=Architecture(layers=1), steps=1200, lr=2e-3, snapshots=grid(1200, 50)),
+def _blocks(name: str, layers: int, *, mlp: int = 0, smeared: bool = False, **changes: Any) -> Recipe:
+    """An organism of repeated blocks: 600 steps of 2,048 tokens, kept every 20 steps while it changes most."""
+    shape = Architecture(layers=layers, d_head=32, mlp=mlp, smeared=smeared)
+    kept = grid(600, 50, range(0, 401, 10 if smeared else 20))  # smeared ones change within a few tens of steps
+    common = {"arguments": BLOCKS, "steps": 600, "lr": 3e-3, "warmup": 100, "snapshots": kept}
+    return Recipe(name=name, architecture=shape, **{**common, **changes})
+
+
+PHRASES = {"size": 256, "context": 64, "phrases": 3, "shortest": 4, "longest": 9, "decay": 0.5}
+
+_ALL = (
+    _blocks("one_layer", 1),
+    _blocks("two_layer", 2),
+    _blocks("three_layer", 3),
+    _blocks("two_layer_mlp", 2, mlp=256),
+    _blocks("one_layer_smeared", 1, smeared=True),
+    _blocks("two_layer_smeared", 2, smeared=True),
+    _blocks("two_layer_constant", 2, schedule="constant"),
+    _blocks("two_layer_phrases", 2, corpus="phrases", arguments=PHRASES, snapshots=grid(600, 50, range(0, 501, 20))),
 )
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
