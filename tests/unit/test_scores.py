@@ -61,6 +61,12 @@ def test_previous_target_by_hand():
     assert scores.previous_target(torch.tensor([[7, 7, 9]])).tolist() == [[[0, 0, 0], [1, 0, 0], [0, 1, 0]]]
 
 
+def test_the_random_target_is_one_earlier_key_drawn_evenly():
+    target = scores.random_target(torch.zeros(3000, 4, dtype=torch.long), np.random.default_rng(0))
+    assert target.sum(2).tolist() == [[0, 1, 1, 1]] * 3000
+    torch.testing.assert_close(target.float().mean(0)[3], torch.tensor([1 / 3, 1 / 3, 1 / 3, 0]), atol=0.04, rtol=0)
+
+
 # --- attention ------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +131,13 @@ def test_copying_counts_only_the_queries_asked_for():
     first = torch.ones(1, 2, dtype=torch.bool)
     assert scores.copying(raises, pattern, first, torch.tensor([[True, False]])) == 1
     assert scores.copying(raises, pattern, first, torch.tensor([[False, True]])) == -1
+
+
+def test_the_null_of_copying_puts_another_key_in_place_of_the_attended_one():
+    tokens, pattern, raises = torch.tensor([[1, 2]]), torch.eye(2).expand(1, 1, 2, 2), torch.eye(2).expand(1, 1, 2, 2)
+    first, queries = scores.first_occurrence(tokens), torch.ones(1, 2, dtype=torch.bool)
+    assert scores.copying(raises, pattern, first, queries, instead=torch.tensor([0, 1])) == 1
+    assert scores.copying(raises, pattern, first, queries, instead=torch.tensor([1, 0])) == -1
 
 
 def test_first_occurrence():

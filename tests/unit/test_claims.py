@@ -1,0 +1,142 @@
+"""Every branch of the verdict, on both sides, and the file of claims itself."""
+
+import math
+
+import pytest
+
+from lib import claims
+from lib.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Claim, Estimate, Rule
+
+
+def rule(**changes) -> Rule:
+    return Rule(**{"measure": "the measure", "side": "above", "tolerance": 0.5, "no_effect": 0.0, "reason": "for the test", **changes})
+
+
+def claim(**parts: Rule) -> Claim:
+    return Claim(id="O1", paper="olsson2022", statement="s", reported="r", chapter="c", parts=parts or {"a": rule()})
+
+
+def estimates(*intervals: tuple[float, float], part: str = "a") -> list[Estimate]:
+    return [Estimate(part, seed, (low + high) / 2, low, high, 10) for seed, (low, high) in enumerate(intervals)]
+
+
+def verdict(given: list[Estimate], **changes) -> str:
+    return claims.judge(claim(a=rule(**changes)), given)["verdict"]
+
+
+CASES = [
+    ([(0.6, 0.8), (0.7, 0.9), (0.55, 0.7)], REPRODUCED),  # every interval beyond the tolerance
+    ([(0.6, 0.8), (0.7, 0.9), (0.4, 0.7)], PARTLY),  # one crosses it
+    ([(0.6, 0.8), (0.7, 0.9), (0.1, 0.3)], PARTLY),  # one seed lies on the other side
+    ([(0.1, 0.3), (0.2, 0.4), (0.1, 0.2)], NOT),  # every interval on the other side, direction or not
+    ([(-0.9, 0.6), (-0.9, 0.6), (-0.9, 0.6)], NOT),  # crosses, but the mean points against the claim
+    ([(0.0, 0.6), (0.1, 0.6), (0.2, 0.7)], PARTLY),  # crosses, in the claimed direction
+    ([(0.5, 0.8), (0.7, 0.9), (0.6, 0.7)], PARTLY),  # an end that lies on the tolerance is not beyond it
+]
+
+
+@pytest.mark.parametrize(("intervals", "expected"), CASES)
+def test_a_verdict_follows_from_the_intervals(intervals, expected):
+    assert verdict(estimates(*intervals)) == expected
+
+
+@pytest.mark.parametrize(("intervals", "expected"), CASES)
+def test_the_other_side_is_the_mirror_image(intervals, expected):
+    mirrored = estimates(*((-high, -low) for low, high in intervals))
+    assert verdict(mirrored, side="below", tolerance=-0.5) == expected
+
+
+def test_too_few_seeds_are_at_most_partly():
+    assert verdict(estimates((0.6, 0.8), (0.7, 0.9))) == PARTLY
+    assert verdict(estimates((0.1, 0.2), (0.1, 0.2))) == NOT  # a failure needs no third seed
+    same = [Estimate("a", 0, 0.7, 0.6, 0.8, 10) for _ in range(3)]
+    assert verdict(same) == PARTLY  # the same seed three times is one seed
+    assert claims.judge(claim(), estimates((0.6, 0.8)), seeds_needed=1)["verdict"] == REPRODUCED
+
+
+def test_the_share_of_seeds_that_the_rule_names():
+    given = estimates((0.6, 0.8), (0.7, 0.9), (0.1, 0.3))
+    assert verdict(given, share=2 / 3) == REPRODUCED and verdict(given, share=0.7) == PARTLY
+
+
+def test_without_a_point_of_no_effect_the_tolerance_is_the_boundary():
+    given = estimates((0.3, 0.6), (0.3, 0.6), (0.3, 0.6))
+    assert verdict(given, no_effect=None) == NOT and verdict(given, no_effect=0.0) == PARTLY
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_a_number_answers_nothing(bad):
+    given = [*estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7)), Estimate("a", 3, bad, bad, bad, 10)]
+    assert verdict(given) == UNTESTABLE
+    assert verdict([Estimate("a", 0, bad, bad, bad, 10)]) == UNTESTABLE
+    assert claims.judge(claim(), [Estimate("a", 0, bad, bad, bad, 10)])["measured"] is None
+
+
+def test_parts_that_disagree_are_partly():
+    both = claim(a=rule(), b=rule())
+    good, bad = estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7)), estimates((0.1, 0.2), (0.1, 0.2), (0.1, 0.2), part="b")
+    found = claims.judge(both, good + bad)
+    assert found["verdict"] == PARTLY and [p["verdict"] for p in found["parts"].values()] == [REPRODUCED, NOT]
+    agree = claims.judge(both, good + estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7), part="b"))
+    assert agree["verdict"] == REPRODUCED
+
+
+@pytest.mark.parametrize("parts", [["a", "c"], ["a"], []])
+def test_parts_must_be_those_of_the_claim(parts):
+    given = [e for part in parts for e in estimates((0.6, 0.8), part=part)]
+    with pytest.raises(ValueError, match=r"Claim O1 has parts \['a', 'b'\]"):
+        claims.judge(claim(a=rule(), b=rule()), given)
+
+
+def test_the_record_holds_what_the_pages_show():
+    found = claims.judge(claim(), estimates((0.6, 0.8), (0.7, 0.9), (0.5, 0.7)))
+    assert found["measured"] == pytest.approx((0.7 + 0.8 + 0.6) / 3)
+    assert found["interval"] == [0.5, 0.9] and found["n"] == 30 and found["seeds"] == [0, 1, 2]
+    assert found["rule"] == "the measure: the 95 % interval lies above 0.5 in every seed (for the test)"
+    assert set(found) >= {"id", "paper", "statement", "reported", "measured", "interval", "n", "seeds", "rule", "verdict"}
+
+
+def test_not_testable_says_why():
+    found = claims.not_testable(claim(), "the context is too short")
+    assert found["verdict"] == UNTESTABLE and found["why"] == "the context is too short" and found["measured"] is None
+
+
+# --- book/claims.yml ------------------------------------------------------------------------------------------------
+
+
+def test_the_books_claims_load_and_every_rule_gives_its_reason():
+    found = claims.load()
+    assert {"O3-final", "O13", "O16"} <= set(found)
+    for name, row in found.items():
+        assert name == row.id
+        for part in row.parts.values():
+            assert len(part.reason.split()) >= 3 and part.reason in row.rule()
+            if part.no_effect is not None:  # it lies on the failing side of the tolerance
+                assert (part.no_effect <= part.tolerance) if part.side == "above" else (part.no_effect >= part.tolerance)
+
+
+ROW = """
+- id: {id}
+  paper: olsson2022
+  statement: s
+  reported: r
+  chapter: c
+  parts:
+    a: {{measure: the measure, side: {side}, tolerance: 0.5, reason: for the test}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ROW.format(id="O1", side="above") * 2, "claim O1 stands there twice"),
+        (ROW.format(id="O1", side="beside"), "claim O1.*side"),
+        (ROW.format(id="X1", side="above"), "claim X1.*id"),
+        (ROW.format(id="O1", side="above").replace(", reason: for the test", ""), "claim O1.*reason"),
+        (ROW.format(id="O1", side="above") + "  colour: red\n", "claim O1.*colour"),
+    ],
+)
+def test_a_wrong_row_is_named(text, message, tmp_path):
+    (tmp_path / "claims.yml").write_text(text)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        claims.load(tmp_path / "claims.yml")

@@ -1,0 +1,130 @@
+"""The detector's numbers against literal computation, and a real model in which there is nothing to find."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib import capture, detection, models, planted, scores
+from tests import tiny
+
+STORIES = Path(__file__).resolve().parents[3] / "shared" / "data" / "stories260K"
+
+
+@pytest.fixture(scope="module")
+def made():
+    return planted.induction()
+
+
+@pytest.fixture(scope="module")
+def opened(made):
+    return models.open_model(made.model, tokenizer=made.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def found(opened):
+    return detection.detect(opened, np.random.default_rng(0), resamples=200)
+
+
+def test_there_is_one_row_a_head_and_one_per_head_and_length(opened, found):
+    n = opened.n_layers * opened.n_heads
+    assert list(zip(found.heads.layer, found.heads["head"], strict=True)) == [(i, h) for i in range(opened.n_layers) for h in range(opened.n_heads)]
+    assert len(found.lengths) == 3 * n and sorted(found.lengths.length.unique()) == [25, 50, 100]
+    assert not found.heads.isna().any().any() and set(found.heads.label) <= set(detection.LABELS)
+
+
+def test_a_head_is_listed_at_its_worst_length_with_intervals_around_the_mean(found):
+    by_head = found.lengths.groupby(["layer", "head"]).prefix
+    assert (found.heads.prefix.to_numpy() == by_head.min().to_numpy()).all()
+    assert (found.heads.prefix_best.to_numpy() == by_head.max().to_numpy()).all()
+    for name in ("prefix", "previous", "duplicate", "prefix_shuffled", "prefix_offset"):
+        low, value, high = (found.lengths[name + end].to_numpy() for end in ("_low", "", "_high"))
+        assert (low <= value + 1e-6).all() and (value <= high + 1e-6).all() and (low < high).any()
+
+
+def test_heads_of_a_label_come_strongest_first(found):
+    strengths = [found.heads[(found.heads.layer == i) & (found.heads["head"] == h)].prefix.item() for i, h in found.of("other")]
+    assert strengths == sorted(strengths, reverse=True) and len(strengths) > 5
+
+
+def test_the_same_generator_gives_the_same_bits(opened):
+    once, again, other = (detection.detect(opened, np.random.default_rng(seed), [5, 8, 12], examples=3, resamples=100) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(again.heads, once.heads, check_exact=True)
+    pd.testing.assert_frame_equal(again.lengths, once.lengths, check_exact=True)
+    assert not other.lengths.prefix.equals(once.lengths.prefix)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_attention_scores_equal_those_of_whole_patterns(family):
+    opened, rng = tiny.opened(family), np.random.default_rng(0)
+    ids = scores.repeated_random(rng, 3, 6, 3, torch.arange(1, tiny.VOCABULARY), 0)
+    found = detection.attention_scores(opened, ids, rng)
+    whole = capture.patterns(opened, ids)
+    for name, target in (("prefix", scores.prefix_target(ids)), ("previous", scores.previous_target(ids)), ("duplicate", scores.duplicate_target(ids))):
+        by_query = (whole * target[:, None]).sum(4)  # [layer, batch, head, query]
+        has_one = target.any(2)[:, None]
+        expected = (by_query * has_one).sum(3) / has_one.sum(2)
+        torch.testing.assert_close(found[name], expected.transpose(0, 1))
+        assert found[f"{name}_shuffled"].shape == found[f"{name}_offset"].shape == found[name].shape
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "organism"])
+def test_copying_scores_equal_those_of_the_whole_vocabulary(family):
+    """Every head's output through the whole unembedding, minus the mean over the vocabulary, by a literal loop."""
+    opened = tiny.opened(family)
+    ids = scores.repeated_random(np.random.default_rng(0), 2, 5, 2, torch.arange(1, tiny.VOCABULARY), 0)
+    found = detection.copying_scores(opened, ids)["copying"]
+    both = capture.stream(opened, ids, lambda layer, z, pattern: {"z": z, "pattern": pattern})
+    for layer in range(opened.n_layers):
+        direct = torch.einsum("bqhd,hde,ev->bhqv", both["z"][layer], opened.head_weights(layer).W_O, opened.W_U)
+        direct = (direct - direct.mean(3, keepdim=True)).relu()
+        for b in range(2):
+            sample = ids[b].unique()
+            queries = [q for q in range(ids.shape[1]) if ids[b, q] in ids[b, : max(q - 1, 0)] or (q > 1 and ids[b, q] == ids[b, q - 1])]
+            queries = [q for q in queries if scores.prefix_target(ids)[b, q].any()]
+            for head in range(opened.n_heads):
+                shares = []
+                for q in queries:
+                    a = direct[b, head, q, ids[b, both["pattern"][layer, b, head, q].argmax()]]
+                    total = direct[b, head, q, sample].sum()
+                    shares.append(float(4 * a / (a + total) - 1) if total > 0 else -1.0)
+                assert float(found[b, layer, head]) == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+def test_an_untrained_model_has_no_induction_heads():
+    opened = models.open_model(tiny.model("gpt2"))
+    assert not detection.detect(opened, np.random.default_rng(0), resamples=200).of("induction head")
+
+
+def test_probes_hold_neither_special_tokens_nor_bytes():
+    opened = tiny.opened("organism")
+    assert not set(detection.probe(opened, np.random.default_rng(0), 8, 2, 20, bos=False).flatten().tolist()) & {0}
+
+
+# --- a real pretrained model, which nobody here has made ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stories():
+    if not STORIES.is_dir():
+        pytest.skip("needs shared/data/stories260K beside the repository")
+    opened = models.open_model(STORIES)
+    return opened, detection.detect(opened, np.random.default_rng(0))
+
+
+def test_stories_model_has_no_induction_head(stories):
+    opened, found = stories
+    assert (opened.n_layers, opened.n_heads, opened.vocabulary) == (5, 8, 512)
+    assert not found.of("induction head") and not found.of("positional copier")
+    assert found.lengths.prefix.max() < 0.05
+
+
+def test_stories_model_has_its_previous_token_heads(stories):
+    _, found = stories
+    assert {(3, 6), (1, 3), (1, 6)} <= set(found.of("previous-token head"))
+    for (layer, head), expected in {(3, 6): 0.744, (1, 3): 0.627, (1, 6): 0.513}.items():
+        row = found.heads[(found.heads.layer == layer) & (found.heads["head"] == head)]
+        assert row.previous.item() == pytest.approx(expected, abs=0.03)
