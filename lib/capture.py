@@ -76,7 +76,12 @@ def inputs(opened, tokens: Tensor) -> dict[str, Tensor]:
         raise ValueError(f"{tokens.shape[1]} tokens do not fit the context of {opened.name}, {opened.context}. Use shorter sequences.")
     if int(tokens.max()) >= opened.vocabulary:
         raise ValueError(f"Token id {int(tokens.max())} is outside the vocabulary of {opened.name} ({opened.vocabulary} tokens).")
-    return {"input_ids": tokens if opened.remote else tokens.to(opened.device)}
+    return {"input_ids": near(opened, tokens)}
+
+
+def near(opened, tensor: Tensor) -> Tensor:
+    """The tensor where the model is. What a remote model needs travels with the trace, and is moved there inside it."""
+    return tensor if opened.remote else tensor.to(opened.device)
 
 
 def where(opened) -> dict[str, object]:

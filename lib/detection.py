@@ -92,7 +92,7 @@ def attention_scores(opened, tokens: Int[Tensor, "batch position"], rng: np.rand
     One pass up to the last pattern; no logits are made.
     """
     weight = _weights(tokens, rng)
-    on_device = torch.stack(list(weight.values())).to(opened.device)
+    on_device = capture.near(opened, torch.stack(list(weight.values())))
     found = capture.stream(opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, on_device)})["score"]
     return {name: row.permute(1, 0, 2) for name, row in zip(weight, found.transpose(0, 1), strict=True)}
 
