@@ -37,9 +37,9 @@ class Found:
     encoded: Encoded
     choices: Choices
     sums: dict[str, Tensor]
-    copied: Float[Tensor, "layer head document"]
-    copied_events: Float[Tensor, "layer head document"]
     min_events: int
+    copied: Float[Tensor, "layer head document"] | None = None
+    copied_events: Float[Tensor, "layer head document"] | None = None
 
     @cached_property
     def opportunities(self) -> Int[Tensor, " n"]:
@@ -54,7 +54,9 @@ class Found:
 
     @property
     def copying(self) -> Float[Tensor, "layer head"]:
-        """The copying score."""
+        """The copying score. Error: ValueError if it was not measured."""
+        if self.copied is None:
+            raise ValueError("The copying score was not measured. Call measure(..., copying=True).")
         return self.copied.sum(-1) / self.copied_events.sum(-1)
 
     def interval(self, seed: int, rounds: int = 500) -> Float[Tensor, "2 layer head relation"]:
@@ -111,23 +113,28 @@ class _WithValues:
         return self.values.repeat_interleave(heads // self.values.shape[1], 1)
 
 
-def measure(opened, encoded: Encoded, variants: Mapping[str, Choices], batch: int = 16, min_events: int = 10) -> dict[str, Found]:
-    """Score all heads on documents, for each of the named choices. Memory grows with `batch`, not with the documents or layers."""
+def measure(
+    opened, encoded: Encoded, variants: Mapping[str, Choices], batch: int = 16, min_events: int = 10, copying: bool = False
+) -> dict[str, Found]:
+    """Score all heads on documents, for each of the named choices; the copying score too if asked for.
+
+    Memory grows with `batch`, not with the number of documents or layers.
+    """
     parts = []
     for start in range(0, len(encoded.tokens), batch):
         part = encoded.part(start, start + batch)
         source = _WithValues(opened)
-        parts.append(capture.stream(source, part.tokens, _measure(source, part, variants)))
+        parts.append(capture.stream(source, part.tokens, _measure(source, part, variants, copying)))
     joined = {key: torch.cat([part[key] for part in parts], 2) for key in parts[0]}
     result = {}
     for name, choices in variants.items():
         own = {key.partition("/")[2]: value for key, value in joined.items() if key.partition("/")[0] == name}
         sums = {key: own[key] for key in SUMS}
-        result[name] = Found(encoded, choices, sums, own["copied"], own["copied_events"], min_events)
+        result[name] = Found(encoded, choices, sums, min_events, own.get("copied"), own.get("copied_events"))
     return result
 
 
-def _measure(source: _WithValues, part: Encoded, variants: Mapping[str, Choices]) -> capture.Measure:
+def _measure(source: _WithValues, part: Encoded, variants: Mapping[str, Choices], copying: bool) -> capture.Measure:
     """The measure of one batch, for `capture.stream`."""
     seen = relations.moved(relations.see(part.tokens, part.lengths), source.device)
     triplets = relations.moved(part.triplets, source.device)
@@ -144,8 +151,10 @@ def _measure(source: _WithValues, part: Encoded, variants: Mapping[str, Choices]
         result = {}
         for name, choices in variants.items():
             given = patterns[choices.attention], projected["context" if choices.ov_input == "context" else "raw"], seen
-            copied = relations.copying(*given, choices)
-            sums = relations.tally(*given, triplets, choices) | {"copied": copied["copied"], "copied_events": copied["events"]}
+            sums = relations.tally(*given, triplets, choices)
+            if copying:
+                copied = relations.copying(*given, choices)
+                sums |= {"copied": copied["copied"], "copied_events": copied["events"]}
             result |= {f"{name}/{key}": value for key, value in sums.items()}
         return result
 

@@ -161,9 +161,7 @@ def project(
     return values @ outward.permute(0, 2, 3, 1)
 
 
-def gate(
-    pattern: Float[Tensor, "batch head query key"], exclude: tuple[Exclusion, ...] = ()
-) -> tuple[Int[Tensor, "batch head query"], Float[Tensor, "batch head query"]]:
+def gate(pattern: Float[Tensor, "*query key"], exclude: tuple[Exclusion, ...] = ()) -> tuple[Int[Tensor, "*query"], Float[Tensor, "*query"]]:
     """Where each head looks most (the earliest of equals), and that attention over the second largest.
 
     With `first` excluded, position 0 (where heads rest, and BOS stands) is no key. A lone key has the ratio infinity.
@@ -197,12 +195,15 @@ class Events:
 
 def gated(pattern: Float[Tensor, "batch head query key"], triplets: Triplets, seen: Seen, tau: float | None, exclude: tuple[Exclusion, ...] = ()) -> Events:
     """The events of equation 1. An event needs ratio > tau, or only the largest attention when tau is None."""
-    place, ratio = gate(pattern, exclude)
-    passed = (place[triplets.document] == triplets.source[:, None, None]) & open_positions(triplets, seen, exclude)[:, None]
-    if tau is not None:
-        passed &= (ratio > tau)[triplets.document]
+    largest = (pattern[..., 1:] if "first" in exclude else pattern).amax(-1)
+    looked = pattern[triplets.document, :, :, triplets.source]  # [n, head, query]
+    passed = (looked == largest[triplets.document]) & open_positions(triplets, seen, exclude)[:, None]
     triplet, head, query = passed.nonzero(as_tuple=True)
-    return Events(triplet, head, query, ratio[triplets.document[triplet], head, query])
+    place, ratio = gate(pattern[triplets.document[triplet], head, query], exclude)
+    kept = place == triplets.source[triplet]
+    if tau is not None:
+        kept &= ratio > tau
+    return Events(triplet[kept], head[kept], query[kept], ratio[kept])
 
 
 def shares(logits: Float[Tensor, "event distinct"], visible: Int[Tensor, " event"]) -> Float[Tensor, "event distinct"]:

@@ -136,17 +136,23 @@ class Sample:
 
 @dataclass(frozen=True)
 class World:
-    """Vocabulary, facts and documents. `topics`: how many groups of eight entities there are, `edges`: facts per relation and topic."""
+    """Vocabulary, facts and documents.
+
+    `topics`: how many groups of eight entities there are, `edges`: facts per
+    relation and topic, `shortest` and `longest`: blocks that are repeated.
+    """
 
     seed: int = 0
     context: int = 64
     topics: int = 8
     edges: int = 2
+    shortest: int = 6
+    longest: int = 30
     words: list[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not (1 <= self.topics <= 16 and 1 <= self.edges <= SIZE and self.context >= 32):
-            raise ValueError(f"topics={self.topics}, edges={self.edges}, context={self.context}: 1 to 16, 1 to {SIZE}, at least 32")
+        if not (1 <= self.topics <= 16 and 1 <= self.edges <= SIZE and 2 <= self.shortest <= self.longest < self.context and self.context >= 32):
+            raise ValueError(f"{self} cannot be: 1 to 16 topics, 1 to {SIZE} edges, blocks shorter than the context, a context of at least 32")
         nouns = [word for name in CATEGORIES for word in CATEGORIES[name].split()]
         foreign = [word + "o" for name in TRANSLATED for word in CATEGORIES[name].split()]
         entities = [topic + rest for topic in BEGINNINGS.split()[: self.topics] for rest in ENDINGS.split()]
@@ -278,9 +284,9 @@ class World:
         return self._table[runs[..., None], rng.integers(SIZE, size=(*runs.shape, 4))], None, {"runs": runs}
 
     def _repeats(self, rng, n):
-        """A block of 6 to 30 random tokens (any but `<bos>`), repeated to fill."""
-        block = rng.integers(1, len(self.words), (n, 30))
-        length = rng.integers(6, 31, n)
+        """A block of random tokens (any but `<bos>`), repeated to fill."""
+        block = rng.integers(1, len(self.words), (n, self.longest))
+        length = rng.integers(self.shortest, self.longest + 1, n)
         place = np.arange(self.context - 1)[None] % length[:, None]
         return np.take_along_axis(block, place, 1)[:, :, None], None, {"length": length}
 

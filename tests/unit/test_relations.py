@@ -7,15 +7,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from relation_reference import attention_of_embeddings
-from relation_reference import copying as literal_copying
-from relation_reference import tally as literal_tally
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from lib import models, relation_maps, relations
 from lib.organisms import OrganismConfig, OrganismForCausalLM
 from lib.relations import CALIBRATED, PRINTED, Choices, Triplets
 from lib.triplets import Encoded
+from tests.relation_reference import attention_of_embeddings
+from tests.relation_reference import copying as literal_copying
+from tests.relation_reference import tally as literal_tally
 
 VOCABULARY = 13
 CHOICES = st.builds(
@@ -168,9 +168,7 @@ def test_shares_by_hand():
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_unknown_exclusions_and_taus_below_one_are_refused():
-    with pytest.raises(ValueError, match="exclude"):
-        Choices(exclude=("bos",))
+def test_a_ratio_below_one_is_refused():
     with pytest.raises(ValueError, match="tau"):
         Choices(tau=0.5)
 

@@ -1,0 +1,179 @@
+"""Real text is read as published: against the files themselves where they are, and on a few rows written here."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spacy
+
+from lib import corpora, models, relation_maps, triplets
+from lib.relations import CALIBRATED, PRINTED
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+ROW = "A title .\tparser ; grammar ; old corpus\t<method> <method> <material>\t0 0 1 ; 0 1 2 ; 1 2 1\twe use a <method_0> for <method_1> and <material_2> with the <method_0> .\t0 1 -1"
+
+
+def shared(name: str) -> Path:
+    """A file of the shared data folder; the test is skipped where it is absent."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    return path
+
+
+@pytest.fixture
+def abstract(tmp_path) -> corpora.Abstract:
+    (tmp_path / "x.tsv").write_text(ROW + "\n")
+    return corpora.agenda(tmp_path / "x.tsv")[0]
+
+
+def test_a_row_of_agenda(abstract):
+    assert abstract.entities == ("parser", "grammar", "old corpus")
+    assert abstract.words == ("we", "use", "a", 0, "for", 1, "and", 2, "with", "the", 0, ".")
+    assert abstract.graph == ((0, "Used-for", 1), (0, "Conjunction", 2), (1, "Feature-of", 1))
+    assert corpora.written(abstract) == "we use a parser for grammar and old corpus with the parser ."
+
+
+def test_letters_stand_for_entities(abstract):
+    (document,), dropped = corpora.lettered([abstract], np.random.default_rng(0), lambda word: word in ("a", "the", "with"))
+    words = document.words
+    assert len(words) == 9 and words[2] == words[7] and words[2] in corpora.LETTERS and not set(words) & set("AINSWE")
+    assert [(link.relation, link.head, link.tail) for link in document.links] == [("Used-for", (2, 7), (4,)), ("Conjunction", (2, 7), (6,))]
+    assert document.classes == (None, None, "entity", None, "entity", None, "entity", "entity", None)
+    assert dropped == {"self-relations": 1, "not mentioned": 0, "documents with too many entities": 0}
+
+
+def test_letters_are_drawn_anew_for_each_document(abstract):
+    drawn = {corpora.lettered([abstract], np.random.default_rng(seed))[0][0].words[3] for seed in range(60)}
+    assert len(drawn) > 15
+
+
+def test_documents_with_more_entities_than_letters_are_dropped(abstract):
+    many = corpora.Abstract("t", tuple(map(str, range(21))), tuple(range(21)), ())
+    assert corpora.lettered([many], np.random.default_rng(0)) == ([], {"self-relations": 0, "not mentioned": 0, "documents with too many entities": 1})
+
+
+def test_bad_rows_and_missing_files_say_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="row 0 does not parse"):
+        corpora.agenda([{"title": "t", "entities": "a", "relations": "0 99 1", "text": "x"}])
+    with pytest.raises(FileNotFoundError, match=r"python -m lib.corpora \"agenda/preprocessed.test.tsv\""):
+        corpora.find("agenda/preprocessed.test.tsv", tmp_path)
+    with pytest.raises(FileNotFoundError, match="python -m spacy download en_core_nowhere"):
+        corpora.pipeline("en_core_nowhere")
+
+
+def test_ranges_of_a_treebank_leave_no_space_inside(tmp_path):
+    rows = [("1", "I", "PRON", "4", "nsubj", "_"), ("2-3", "don't", "_", "_", "_", "_"), ("2", "do", "AUX", "4", "aux", "_"), ("3", "n't", "PART", "4", "advmod", "_")]
+    rows += [("3.1", "x", "_", "_", "_", "_"), ("4", "know", "VERB", "0", "root", "SpaceAfter=No"), ("5", ".", "PUNCT", "4", "punct", "_")]
+    lines = ["\t".join((i, word, "_", pos, "_", "_", head, label, "_", misc)) for i, word, pos, head, label, misc in rows]
+    (tmp_path / "x.conllu").write_text("# text = I don't know.\n" + "\n".join(lines) + "\n\n")
+    (tree,) = corpora.treebank(tmp_path / "x.conllu")
+    assert tree.words == ("I", "do", "n't", "know", ".") and tree.heads == (3, 3, 3, 3, 3)
+    assert triplets.syntax(tree).text == "I don't know."
+
+
+def test_parsing_takes_any_pipeline():
+    """A rule in place of a trained parser: each word hangs on the next."""
+    nlp = spacy.blank("en")
+
+    @spacy.Language.component("next_word")
+    def next_word(doc):
+        heads = [min(i + 1, len(doc) - 1) for i in range(len(doc))]
+        return spacy.tokens.Doc(doc.vocab, [t.text for t in doc], heads=heads, deps=["amod"] * (len(doc) - 1) + ["ROOT"], pos=["NOUN"] * len(doc))
+
+    nlp.add_pipe("next_word")
+    (tree,) = corpora.parsed(["old grey hens"], nlp)
+    assert [(x.head, x.tail) for x in triplets.syntax(tree).links] == [((1,), (0,)), ((2,), (1,))]
+
+
+def test_frequent_function_words_are_those_that_the_pipeline_tags(abstract):
+    nlp = spacy.blank("en")
+
+    @spacy.Language.component("tag_short_words")
+    def tag_short_words(doc):
+        for token in doc:
+            token.pos_ = "DET" if token.text in ("a", "the") else "NOUN"
+        return doc
+
+    nlp.add_pipe("tag_short_words")
+    rule = corpora.function_words([abstract, abstract], nlp, most=1)
+    assert rule("a") != rule("the") and not rule("parser")
+    assert all(corpora.function_words([abstract], nlp, most=5)(word) for word in ("a", "the"))
+
+
+# --- the published files --------------------------------------------------------------------------------------------
+
+
+def test_agenda_as_published():
+    path = shared("agenda/preprocessed.test.tsv")
+    abstracts = corpora.agenda(path)
+    counts = Counter(relation for abstract in abstracts for _, relation, _ in abstract.graph)
+    assert counts == {"Used-for": 2620, "Conjunction": 881, "Hyponym-of": 331, "Evaluate-for": 259, "Feature-of": 156, "Compare": 153, "Part-of": 125}
+    assert len(abstracts) == 1000 and counts.total() == 4525
+    mentioned = [set(abstract.words) for abstract in abstracts]
+    assert sum(head == tail for a in abstracts for head, _, tail in a.graph) == 37
+    assert sum(head in words and tail in words for a, words in zip(abstracts, mentioned, strict=True) for head, _, tail in a.graph) == 4422
+    assert sum(len(a.entities) > 26 for a in abstracts) == 3
+    documents, dropped = corpora.lettered(abstracts, np.random.default_rng(0))
+    assert dropped["self-relations"] == 37 and len(documents) == 1000 - dropped["documents with too many entities"]
+
+
+def test_agenda_reads_the_same_through_datasets(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    path = shared("agenda/preprocessed.val.tsv")
+    assert corpora.agenda(corpora.dataset(path)) == corpora.agenda(path)
+
+
+@pytest.fixture(scope="module")
+def stories():
+    return models.open_model(shared("stories260K"))
+
+
+def test_letters_that_a_tokenizer_splits_are_named(stories):
+    with pytest.raises(ValueError, match="not one token of this tokenizer: C, D, F"):
+        corpora.check_letters(stories.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def treebank() -> list[triplets.Tree]:
+    return corpora.treebank(shared("ud_english_ewt/en_ewt-ud-test.conllu"))
+
+
+def test_the_treebank_gives_the_same_triplets_through_spacy(treebank):
+    """And its sentences read as their own `# text` lines say."""
+    vocab = spacy.blank("en").vocab
+    assert len(treebank) == 2077
+    for tree in treebank:
+        assert triplets.syntax(triplets.of_doc(tree.doc(vocab))) == triplets.syntax(tree)
+    relations = Counter(link.relation for tree in treebank for link in triplets.syntax(tree).links)
+    assert set(relations) == {"subj", "obj", "mod"} and min(relations.values()) > 1000
+    lines = shared("ud_english_ewt/en_ewt-ud-test.conllu").read_text().splitlines()
+    stated = [line.removeprefix("# text = ") for line in lines if line.startswith("# text = ")]
+    assert sum(triplets.syntax(tree).text == text for tree, text in zip(treebank, stated, strict=True)) > 2070
+
+
+@pytest.mark.parametrize("source", ["treebank", "agenda"])
+def test_real_text_runs_through_a_real_model(source, stories, treebank):
+    """End to end, with a tokenizer that splits words: every source and target is the first token of its word."""
+    if source == "treebank":
+        documents, relations = [triplets.syntax(tree) for tree in treebank[:60]], triplets.SYNTAX
+    else:
+        abstracts = corpora.agenda(shared("agenda/preprocessed.test.tsv"))[:16]
+        documents, relations = corpora.lettered(abstracts, np.random.default_rng(0))[0], corpora.RELATIONS
+    encoded = triplets.collate(documents, stories.tokenizer, relations, stories.context)
+    first = {(n, place) for n, d in enumerate(documents) for place in triplets.places(stories.tokenizer, d)[1]}
+    found = encoded.triplets
+    assert len(found) > 100 and {(int(d), int(p)) for d, p in zip(found.document, found.source, strict=True)} <= first
+    result = relation_maps.measure(stories, encoded, {"printed": PRINTED, "source": CALIBRATED}, batch=30)
+    for one in result.values():
+        index = one.summary["index"]
+        assert index.shape == (5, 8, len(relations)) and (one.summary["events"] > 0).any()
+        assert bool(((index >= 0) & (index <= 1) | index.isnan()).all())
+    assert (result["source"].summary["events"] <= 1e9).all() and not torch_equal(result)
+
+
+def torch_equal(result) -> bool:
+    return bool((result["printed"].sums["tail"] == result["source"].sums["tail"]).all())
