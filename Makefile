@@ -27,7 +27,7 @@ book: $(STAMP)
 	@$(BIN)/python -m pipeline.build $(PROFILE) $(OPTIONS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(TESTS) $(OPTIONS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS) $(OPTIONS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(OPTIONS)
@@ -48,5 +48,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/a/newer/python"; exit 1; }
 	@echo "Installing into .venv under the pins of constraints.txt; this happens once and takes minutes."
 	$(PYTHON) -m venv .venv
-	$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	$(PIP) install -qq -c constraints.txt -e '.[test]'
 	@touch $(STAMP)

@@ -43,7 +43,7 @@ def theme() -> alt.theme.ThemeConfig:
         "view": {"stroke": None, "continuousWidth": WIDTH, "discreteWidth": WIDTH, "continuousHeight": 280},
         "axis": axis | {"labelLimit": 220},
         "axisX": {"labelAngle": 0, "labelOverlap": True},
-        "legend": text | {"orient": "top", "titleFontWeight": "normal", "symbolStrokeWidth": 2},
+        "legend": text | {"orient": "top", "titleFontWeight": "normal", "symbolStrokeWidth": 2, "symbolBaseFillColor": "currentColor"},
         "header": text | {"titleFontWeight": "normal"},
         "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "bold", "anchor": "start"},
         "range": {"category": PALETTE, "ramp": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}},

@@ -65,7 +65,8 @@ class Report:
         for claim in map(self._claim, claim_ids):
             facts = [("The paper reports", claim.reported), *(("Rule", rule.sentence()) for rule in claim.parts.values())]
             items = "".join(f"<dt>{term}</dt><dd>{html.escape(text)}</dd>" for term, text in facts)
-            display(HTML(f'<section class="bk-verdict"><p><strong>Claim {claim.id}.</strong> {html.escape(claim.statement)}</p><dl>{items}</dl></section>'))
+            title = f"<strong>Claim {claim.id}.</strong> {html.escape(claim.statement)}"
+            display(HTML(f'<section class="bk-verdict"><p>{title}</p><dl>{items}</dl></section>'))
 
     def figure(
         self, chart: alt.TopLevelMixin, name: str, *, caption: str, description: str, data: pd.DataFrame | None = None
@@ -83,14 +84,14 @@ class Report:
     def table(self, frame: pd.DataFrame, name: str, *, caption: str, description: str) -> None:
         """Show a frame as a table that scrolls inside the page, with what `figure` gives. Floats to three digits."""
         number = self._number("Table", name)
-        body = frame.to_html(index=False, border=0, float_format=lambda v: f"{v:.3g}", na_rep="–", classes="bk-table table")
+        body = frame.to_html(index=False, border=0, float_format=_short, na_rep="–", classes="bk-table table")
         self._show("Table", number, name, f'<div class="bk-scroll" tabindex="0">{body}</div>', frame, caption, description)
 
     def number(self, **numbers: Any) -> None:
         """Make values available to the prose as {glue:text}`name`; floats come with three digits. Shows nothing."""
         for name, value in numbers.items():
             real = isinstance(value, Real) and not isinstance(value, Integral)
-            text = f"{value:.3g}" if real else str(value)
+            text = _short(value) if real else str(value)
             bundle = {"text/plain": text, "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {f"application/papermill.record/{kind}": content for kind, content in bundle.items()}
@@ -189,13 +190,18 @@ def measured(row: dict[str, Any]) -> str:
     """The measured value with its interval and sample, in words; a dash when nothing was measured."""
     if row["measured"] is None:
         return "–"
-    text = f"{row['measured']:.3g}"
+    text = _short(row["measured"])
     if row["interval"]:
-        text += " [" + ", ".join(f"{v:.3g}" for v in row["interval"]) + "]"
+        text += " [" + ", ".join(map(_short, row["interval"])) + "]"
     if row["n"]:
         text += f", n = {row['n']}"
     seeds = [str(seed) for seed in row["seeds"] if seed is not None]
     return text + (f", seeds {', '.join(seeds)}" if seeds else "")
+
+
+def _short(value: Any) -> str:
+    """Three digits; what is only rounding of a zero is zero."""
+    return "0" if abs(value) < 1e-6 else f"{value:.3g}"
 
 
 def _fold(title: str, body: str, style: str = "bk-fold") -> str:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lib import provenance
 from pipeline import dependencies
 from pipeline.run_chapter import source_hash
 
 # A path of the machine that executed the chapter says nothing to a reader and something about its owner.
-MACHINE_PATH = re.compile(r"(?:/home/|/Users/|/root/|[A-Z]:\\\\Users\\\\)[\w.-]+")
+OWN = "|".join(re.escape(f"{place}/") for place in (provenance.ROOT, Path.home(), sys.prefix) if len(str(place)) > 1)
+MACHINE_PATH = re.compile(rf"(?:{OWN}|/home/|/Users/|/root/|[A-Z]:\\\\Users\\\\)[\w.-]+")
 
 
 class GateError(Exception):

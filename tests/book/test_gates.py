@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nbformat
@@ -94,7 +95,7 @@ def test_a_chapter_that_does_not_exist_and_all_problems_at_once(chapter):
     assert "01_x: incomplete" in text and "02_y: missing" in text
 
 
-@pytest.mark.parametrize("path", ["/home/ada/book", "/Users/ada/book", "/root/book", "C:\\Users\\ada"])
+@pytest.mark.parametrize("path", ["/home/ada/book", "/Users/ada/book", "/root/book", "C:\\Users\\ada", f"{sys.prefix}/lib"])
 def test_a_path_of_the_machine_in_an_output(chapter, path):
     executed(chapter, cell("print(p)", 1, {"output_type": "stream", "name": "stdout", "text": f"see {path}"}))
     assert "shows a path of this machine" in problems(chapter)

@@ -16,12 +16,16 @@ import yaml
 
 from tests.book import project
 
-OTHER = {"parameters": "seed = 0", "body": "from lib import extra, profiles, report\np = profiles.from_notebook(globals())\nbook = report.Report('02_other', p)\nbook.close()"}
+OTHER = """\
+from lib import extra, profiles, report
+p = profiles.from_notebook(globals())
+book = report.Report("02_other", p)
+book.close()"""
 
 
-def second_chapter(folder: Path, body: str = OTHER["body"]) -> None:
+def second_chapter(folder: Path, body: str = OTHER) -> None:
     """A chapter that imports `lib.extra`, declares only `seed` and judges nothing."""
-    cells = [nbformat.v4.new_code_cell(OTHER["parameters"], metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
+    cells = [nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "chapters" / "02_other.ipynb")
 
@@ -141,7 +145,7 @@ def waiting_build(folder: Path) -> subprocess.Popen:
     (folder / "wait").touch()
     wait = "import pathlib, time\npathlib.Path('running').touch()\nwhile pathlib.Path('wait').exists(): time.sleep(0.1)\n"
     (folder / "lib" / "extra.py").write_text("VALUE = 1\n")
-    second_chapter(folder, wait + OTHER["body"])
+    second_chapter(folder, wait + OTHER)
     environment = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, "-m", "pipeline.build", "tiny", targets()[1]]
     build = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -55,7 +55,8 @@ def test_no_inline_script_names_another_host(site):
 
 
 def test_no_style_sheet_or_script_fetches_from_another_host(site):
-    fetching = re.compile(r"""(?:url\(\s*["']?|@import\s+["']|import\s*\(\s*["']|fetch\(\s*["']|importScripts\(\s*["']|\.src\s*=\s*["'])(?:https?:)?//[^\s"')]+""")
+    calls = r"""(?:url\(\s*["']?|@import\s+["']|import\s*\(\s*["']|fetch\(\s*["']|importScripts\(\s*["']|\.src\s*=\s*["'])"""
+    fetching = re.compile(calls + r"""(?:https?:)?//[^\s"')]+""")
     files = [p for kind in ("*.css", "*.js") for p in site.rglob(kind)]
     assert len(files) > 10 and not {p.name: found for p in files if (found := fetching.findall(p.read_text()))}
 
@@ -103,8 +104,8 @@ def test_the_parameters_page_has_them_all_with_this_run_s_values(site):
 
 def test_sources_and_pages_hold_no_path_of_the_machine(site, built_project):
     hidden = [str(built_project), str(Path.home()), str(project.ROOT)]
-    found = [(p.name, h) for p in site.rglob("*") if p.suffix in {".html", ".ipynb", ".md", ".txt", ".csv", ".js"} for h in hidden if h in p.read_text()]
-    assert not found
+    files = [p for p in site.rglob("*") if p.suffix in {".html", ".ipynb", ".md", ".txt", ".csv", ".js"}]
+    assert len(files) > 20 and not [(p.name, h) for p in files for h in hidden if h in p.read_text()]
 
 
 def test_formulas_are_laid_out_without_a_script(site):

@@ -11,9 +11,10 @@ import pytest
 
 from lib import charts, claims, profiles, provenance, report
 
-CLAIMS = """
-- {id: O901, paper: olsson2022, statement: Up & up., reported: A lot., chapter: 03_x, parts: {size: {measure: size of it, side: above, tolerance: 0.5, reason: half of it}}}
-- {id: O902, paper: olsson2022, statement: Down., reported: Little., chapter: 03_x, parts: {size: {measure: size of it, side: below, tolerance: 0.5, reason: half of it}}}
+PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it}"
+CLAIMS = f"""
+- {{id: O901, paper: olsson2022, statement: Up & up., reported: A lot., chapter: 03_x, parts: {{size: {PART}}}}}
+- {{id: O902, paper: olsson2022, statement: More., reported: Little., chapter: 03_x, parts: {{size: {PART}}}}}
 """
 
 
