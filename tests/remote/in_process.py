@@ -1,0 +1,50 @@
+"""What a remote run would do, without key or network: nnsight writes the trace out, hides the book's modules, and runs it here.
+
+A measure, with the tensors that it closes over, has to survive the journey, and must give the same bits.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lib import ablation, capture, detection, scores
+from tests import tiny
+
+
+@pytest.fixture(params=["gpt2", "llama", "organism"])
+def pair(request):
+    """The same model, near and as good as far."""
+    near = tiny.opened(request.param)
+    return near, replace(near, remote="local", _cache={})
+
+
+def sample():
+    return scores.repeated_random(np.random.default_rng(0), 3, 6, 3, torch.arange(1, tiny.VOCABULARY), 0)
+
+
+def test_a_measure_travels_with_what_it_closes_over(pair):
+    near, far = (detection.attention_scores(opened, sample(), np.random.default_rng(0)) for opened in pair)
+    assert near["prefix"].abs().sum() > 0
+    for name, values in near.items():
+        assert torch.equal(far[name], values), name
+
+
+def test_patterns_losses_and_logits_are_the_same_to_the_bit(pair):
+    for read in (capture.patterns, capture.token_losses, capture.logits):
+        near, far = (read(opened, sample()) for opened in pair)
+        assert torch.equal(near, far)
+
+
+def test_interventions_are_the_same_to_the_bit(pair):
+    ids = sample()
+    hold = capture.patterns(pair[0], ids)
+    for keywords in ({}, {"hold": hold}, {"put": {(0, 2): ablation.previous_pattern(ids.shape[1])}}, {"replacement": ablation.mean_outputs(pair[0], ids)}):
+        near, far = (ablation.run(opened, ids, ablation.sets([[], [(0, 1)], [(1, 0), (2, 3)]], opened), **keywords) for opened in pair)
+        assert torch.equal(near, far) and not torch.equal(near[0], near[1])
+
+
+def test_what_needs_the_weights_says_so(pair):
+    with pytest.raises(ValueError, match="runs remotely, so its weights are not here"):
+        detection.copying_scores(pair[1], sample())
