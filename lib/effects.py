@@ -11,13 +11,16 @@ comes back are losses per token, from which four numbers follow, each a ratio of
     recovered(gone[0], with_ideal_pattern, bench.clean, rng)    # of the loss that removing the heads cost
 
 Caveat. The in-context score is a difference of losses: it also "improves" when early tokens get worse. Look at both ends
-(`bench.ends`) before calling a rise in the score more learning.
+(`bench.table`) before calling a rise in the score more learning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,10 +28,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib import ablation, capture, scores
+from lib import ablation, capture, detection, models, scores, training
+from lib.claims import Estimate
 from lib.statistics import Interval
 
 HOW = ("zero", "mean", "resample")
+FREE_AND_HELD = (("zero", False), ("zero", True))
+LOGITS = 100_000_000  # numbers that one pass over several sets of heads may hold as logits
 Heads = ablation.Heads
 Sets = list[list[tuple[int, int]]]
 
@@ -52,32 +58,38 @@ def block_windows(length: int, repeats: int, bos: bool) -> tuple[slice, slice]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A model on texts: `clean` losses [text, position], clean patterns, and donors for heads that are taken out."""
+    """A model, texts, and the clean pass over them. Donors and clean patterns are read when they are first needed."""
 
     opened: object
     tokens: Int[Tensor, "text token"]
     early: slice
     late: slice
     clean: Float[Tensor, "text position"]
-    patterns: Float[Tensor, "layer text head query key"]
-    donors: dict[str, Float[Tensor, "layer #text #query head d_head"] | None]
 
     @classmethod
     def of(cls, opened, tokens: Int[Tensor, "text token"], early: slice, late: slice) -> Bench:
-        """Run the clean pass. Donors: nothing (zero), the mean over texts and places, or the same place of the text before.
-
-        Error: ValueError for a single text, which could only be its own donor.
-        """
+        """Run the clean pass. Error: ValueError for a single text, whose resampled heads would get their own output back."""
         if len(tokens) < 2:
             raise ValueError("Ablation needs at least two texts: with one, a resampled head would get its own output back.")
-        z = ablation.outputs(opened, tokens)
-        donors = {"zero": None, "mean": z.mean((1, 2), keepdim=True), "resample": z.roll(1, 1)}
-        return cls(opened, tokens, early, late, capture.token_losses(opened, tokens), capture.patterns(opened, tokens), donors)
+        return cls(opened, tokens, early, late, capture.token_losses(opened, tokens))
+
+    @cached_property
+    def patterns(self) -> Float[Tensor, "layer text head query key"]:
+        """Attention patterns of the clean pass."""
+        return capture.patterns(self.opened, self.tokens)
+
+    @cached_property
+    def donors(self) -> dict[str, Float[Tensor, "layer #text #query head d_head"] | None]:
+        """What takes a removed head's place: nothing, its mean over texts and positions, its output in the text before."""
+        z = ablation.outputs(self.opened, self.tokens)
+        return {"mean": z.mean((1, 2), keepdim=True), "resample": z.roll(1, 1)}
 
     def without(self, groups: Sets, how: str = "zero", held: bool = False) -> Float[Tensor, "set text position"]:
         """Losses with each set of heads removed; `held`: all patterns stay as in the clean pass (pattern-preserving)."""
         removed = ablation.sets(groups, self.opened)
-        return ablation.run(self.opened, self.tokens, removed, self.donors[how], self.patterns if held else None)
+        donor = None if how == "zero" else self.donors[how]
+        at_once = max(1, LOGITS // (self.tokens.numel() * self.opened.vocabulary))
+        return ablation.run(self.opened, self.tokens, removed, donor, self.patterns if held else None, side_by_side=min(16, at_once))
 
     def putting(self, put: dict[tuple[int, int], Tensor]) -> Float[Tensor, "text position"]:
         """Losses with patterns [#text, query, key] put in place of those of some heads; the rest runs on from there."""
@@ -87,38 +99,85 @@ class Bench:
         """In-context score of each text, in nats."""
         return losses[..., self.late].mean(-1) - losses[..., self.early].mean(-1)
 
-    def share_lost(self, losses: Float[Tensor, "set text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
+    def share_lost(self, losses: Float[Tensor, "*set text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
         """Share of the in-context score that is gone, for each set: 1 is all of it, negative is a better score than before."""
         clean = self.score(self.clean)
-        return ratio((clean - self.score(losses)).T, clean, rng, resamples)
+        return ratio((clean - self.score(losses)).movedim(-1, 0), clean, rng, resamples)
 
-    def ends(self, losses: Float[Tensor, "set text position"]) -> dict[str, Float[Tensor, "set"]]:
-        """Mean change of the loss at the early tokens, the late ones and all, in nats."""
-        cost = losses - self.clean
-        return {"early": cost[..., self.early].mean((1, 2)), "late": cost[..., self.late].mean((1, 2)), "all": cost.mean((1, 2))}
+    def row(self, groups: Sets, how: str, held: bool, rng: np.random.Generator, resamples: int) -> dict[str, float]:
+        """Share of the in-context score lost, and the change of the loss at both ends, averaged over sets of heads.
 
-    def table(self, groups: dict[str, Heads], rng: np.random.Generator, resamples: int, ways=(("zero", False), ("zero", True))) -> pd.DataFrame:
-        """One row per named set and way of removing it: share of the in-context score lost, and losses at both ends."""
-        parts = []
+        The interval is that over texts for a single set, and the middle 95 % of the sets where there are several.
+        """
+        losses = self.without(groups, how, held)
+        share = self.share_lost(losses, rng, resamples)
+        among = torch.quantile(share.value, torch.tensor([0.025, 0.975]))
+        low, high = (share.low[0], share.high[0]) if len(groups) == 1 else among
+        cost = (losses - self.clean).mean((0, 1))
+        ends = {"early": cost[self.early].mean(), "late": cost[self.late].mean(), "all": cost.mean()}
+        row = {"share_lost": share.value.mean(), "low": low, "high": high, "score": self.score(losses).mean()} | ends
+        return {name: float(value) for name, value in row.items()}
+
+    def table(self, groups: dict[str, Sets], rng: np.random.Generator, resamples: int, ways: Sequence[tuple[str, bool]] = FREE_AND_HELD) -> pd.DataFrame:
+        """One row for each way (how, held) of removing each of the named sets (or, averaged, lists of sets) of heads."""
+        rows = []
         for how, held in ways:
-            losses = self.without([list(heads) for heads in groups.values()], how, held)
-            row = dict(zip(("share_lost", "low", "high"), self.share_lost(losses, rng, resamples), strict=True)) | self.ends(losses)
-            columns = {name: values.numpy() for name, values in row.items()}
-            parts.append(pd.DataFrame({"heads": list(groups), "how": how, "patterns": "held" if held else "free"} | columns))
-        return pd.concat(parts, ignore_index=True)
+            labels = {"how": how, "patterns": "held" if held else "free", "sets": None}
+            rows += [{"removed": name} | labels | {"sets": len(sets)} | self.row(sets, how, held, rng, resamples) for name, sets in groups.items()]
+        return pd.DataFrame(rows)
+
+
+def own_bench(name: str, seed: int, p, rng: np.random.Generator) -> Bench:
+    """One of the book's own models after training, on `p.texts` fresh texts of the kind that it was trained on."""
+    opened = models.open_organism(name, seed, p)
+    texts = training.RECIPES[name].make_corpus().batch(rng, p.texts)
+    return Bench.of(opened, torch.from_numpy(texts), *windows(opened.context))
+
+
+def repeats_bench(opened, rng: np.random.Generator, length: int, repeats: int, examples: int) -> Bench:
+    """Any model on repeated random tokens."""
+    tokens = detection.probe(opened, rng, length, repeats, examples)
+    return Bench.of(opened, tokens, *block_windows(length, repeats, opened.bos is not None))
+
+
+def over_training(name: str, seed: int, p, tokens: Int[Tensor, "text token"]) -> tuple[list[int], Float[Tensor, "snapshot text position"]]:
+    """Steps of the snapshots of one of the book's own models, and the losses of each of them on the texts."""
+    kept = models.organism_snapshots(name, seed, p)
+    opened = models.open_model(kept[min(kept)])
+    losses = [capture.token_losses(o, tokens) for _, o in models.snapshots_in_turn(opened, kept.values())]
+    return list(kept), torch.stack(losses)
+
+
+def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor, "text position"]]:
+    """Losses of the first and the last of a profile's `checkpoints` (directories, or revisions of its `model`)."""
+    places = [(c, None) if Path(c).is_dir() else (p.model, c) for c in (p.checkpoints[0], p.checkpoints[-1])]
+    return [capture.token_losses(models.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code), tokens) for name, revision in places]
 
 
 # --- numbers with intervals over texts ------------------------------------------------------------------------------
 
 
+def ratio_draws(numerator: Float[Tensor, "text *rest"], denominator: Float[Tensor, "text"], rng: np.random.Generator, resamples: int = 2000) -> Float[Tensor, "draw *rest"]:
+    """Sum of the numerator over texts divided by that of the denominator, over the texts and then over bootstrap draws of them.
+
+    The first draw is the texts themselves, so `draws[0]` is the estimate.
+    """
+    n = len(denominator)
+    counts = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=resamples)])
+    weights = torch.from_numpy(counts).to(numerator)
+    below = (weights @ denominator).reshape(-1, *[1] * (numerator.dim() - 1))
+    return (weights @ numerator.reshape(n, -1)).reshape(-1, *numerator.shape[1:]) / below
+
+
 def ratio(numerator: Float[Tensor, "text *rest"], denominator: Float[Tensor, "text"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
     """Sum of the numerator over texts divided by that of the denominator, with a 95 % bootstrap interval over texts."""
-    n = len(denominator)
-    weights = torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=resamples)).to(numerator)
-    shape = (-1, *[1] * (numerator.dim() - 1))
-    drawn = (weights @ numerator.reshape(n, -1)).reshape(resamples, *numerator.shape[1:]) / (weights @ denominator).reshape(shape)
-    low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=drawn.dtype), dim=0)
-    return Interval(numerator.sum(0) / denominator.sum(), low, high)
+    return interval(ratio_draws(numerator, denominator, rng, resamples))
+
+
+def interval(draws: Float[Tensor, "draw *rest"]) -> Interval:
+    """Estimate (the first draw) and the middle 95 % of the others."""
+    low, high = torch.quantile(draws[1:], torch.tensor([0.025, 0.975], dtype=draws.dtype), dim=0)
+    return Interval(draws[0], low, high)
 
 
 def undone(effect: Float[Tensor, "*set text position"], change: Float[Tensor, "text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
@@ -133,6 +192,33 @@ def undone(effect: Float[Tensor, "*set text position"], change: Float[Tensor, "t
 def recovered(gone: Float[Tensor, "text position"], put: Float[Tensor, "text position"], clean: Float[Tensor, "text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
     """Share of the loss that removing heads costs which an ideal pattern in their place gives back: 1 is all of it."""
     return ratio((gone - put).mean(1), (gone - clean).mean(1), rng, resamples)
+
+
+# --- parts of claims ------------------------------------------------------------------------------------------------
+
+
+def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int) -> list[Estimate]:
+    """Parts of O10: share of the in-context score lost without all `heads`, zeroed with patterns held or set to their
+    mean with patterns free, and without as many others (mean over the sets). Not a number where there are no heads."""
+    losses = {"joint": bench.without([heads], held=True)[0], "joint-mean": bench.without([heads], "mean")[0], "others": bench.without(others, held=True).mean(0)}
+    none = float("nan") if not heads else 0.0
+    return [Estimate.of(part, seed, bench.share_lost(lost + none, rng, resamples), len(lost)) for part, lost in losses.items()]
+
+
+def spared(part: str, seed: int, bench: Bench, heads: Heads, rng: np.random.Generator, resamples: int, least: float = 0.1) -> Estimate:
+    """Share of the heads whose removal, one at a time with patterns held, costs at most `least` of the in-context score."""
+    losses = bench.without([[head] for head in heads], held=True)
+    clean = bench.score(bench.clean)
+    draws = ratio_draws((clean - bench.score(losses)).T, clean, rng, resamples)
+    return Estimate.of(part, seed, interval((draws <= least).float().mean(1)), len(clean))
+
+
+def last_layer(part: str, seed: int, bench: Bench, rng: np.random.Generator, resamples: int) -> Estimate:
+    """Share of the in-context score lost without the last layer's heads, less that without the costliest earlier layer's."""
+    layers = [[(layer, head) for head in range(bench.opened.n_heads)] for layer in range(bench.opened.n_layers)]
+    clean = bench.score(bench.clean)
+    draws = ratio_draws((clean - bench.score(bench.without(layers, held=True))).T, clean, rng, resamples)
+    return Estimate.of(part, seed, interval(draws[:, -1] - draws[:, :-1].max(1).values), len(clean))
 
 
 # --- which heads ----------------------------------------------------------------------------------------------------

@@ -68,8 +68,8 @@ class Detection(Group):
 class Interventions(Group):
     """Heads removed, held and replaced (chapter 4)."""
 
-    texts: int = Field(48, ge=2, le=10_000, description="Texts on which an intervention is measured; the units of its intervals.")
-    control_sets: int = Field(30, ge=2, le=10_000, description="Random sets of other heads beside a set of removed heads, where there are so many.")
+    texts: int = Field(32, ge=2, le=10_000, description="Texts on which an intervention is measured; the units of its intervals.")
+    control_sets: int = Field(20, ge=2, le=10_000, description="Random sets of other heads beside a set of removed heads, where there are so many.")
     previous_threshold: Share = Field(0.3, description="Least attention on the token before, at tokens seen for the first time, of a previous-token head.")
 
 
