@@ -127,8 +127,8 @@ def _bounds(metadata: Any) -> str:
 def _claim(claim: claims.Claim, verdict: dict[str, Any] | None) -> str:
     said = badge(verdict["verdict"]) if verdict else "not judged in this run"
     rows = [
-        [html.escape(x) for x in (rule.measure, f"{rule.side} {rule.tolerance:g} {rule.unit}".strip(), f"{rule.share:.0%}", rule.reason)]
-        for rule in claim.parts.values()
+        [html.escape(text) for text in (part.measure, f"{part.side} {part.tolerance:g} {part.unit}", f"{part.share:.0%}", part.reason)]
+        for part in claim.parts.values()
     ]
     facts = f"<p>{html.escape(claim.statement)}<br>The paper reports: {html.escape(claim.reported)}</p>"
     table = _table(("Measured", "Claimed side", "Seeds", "Why this tolerance"), rows, "bk-rules")
