@@ -20,6 +20,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -206,7 +207,9 @@ def _train(recipe: Recipe, seed: int, run: Path, progress: bool) -> None:
     write_json(run / "recipe.json", {"seed": seed, **recipe.model_dump()})
     first, losses = _resume(run, model, adam)
     label = f"{recipe.name} seed {seed}"
-    for step in tqdm(range(first, recipe.steps), label, recipe.steps, initial=first, disable=not progress, leave=False):
+    pause = 0.1 if sys.stderr.isatty() else 20.0  # seconds between two lines of a log
+    shown = {"initial": first, "disable": not progress, "leave": False, "mininterval": pause, "maxinterval": pause}
+    for step in tqdm(range(first, recipe.steps), label, recipe.steps, **shown):
         if step in recipe.snapshots:
             _snapshot(run, step, model, words)
         if step > first and (step in recipe.snapshots or step % SAVE_EVERY == 0):
