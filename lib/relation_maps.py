@@ -30,7 +30,7 @@ SUMS = ("events", "tail", "fake", "fake_events", "random", "other_tails", "other
 EDGES = torch.tensor([1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 3.0, 5.0, 10.0])  # of the dominance ratio
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """What `measure` found for one set of choices: sums [layer, head, triplet, ...] in the order of `encoded.triplets`."""
 

@@ -377,10 +377,12 @@ def exchange_test(
     Each round gives every fact a word drawn from its own and the alternatives, the same in all documents (occurrences of
     one fact are no independent evidence), and sums the shares again. Facts without an alternative never change.
     """
-    options = torch.cat([sums["tail"][..., None], sums[what]], -1).flatten(-2)  # [*head, n * (1 + k)]
+    counted = sums["events"].flatten(0, -2).any(0)  # the others add nothing to any head
+    triplets, tail, others = triplets.at(counted), sums["tail"][..., counted], sums[what][..., counted, :]
+    options = torch.cat([tail[..., None], others], -1).flatten(-2)  # [*head, n * (1 + k)]
     words = torch.cat([_own(triplets, what)[:, None], getattr(triplets, what)], 1)
     slot, slots = _slots(triplets, tokens, words)
-    observed = by_relation(sums["tail"], triplets)
+    observed = by_relation(tail, triplets)
     exceeded = torch.ones_like(observed)
     first = torch.arange(len(triplets)) * words.shape[1]
     for _ in range(rounds):

@@ -159,21 +159,17 @@ def test_the_treebank_gives_the_same_triplets_through_spacy(treebank):
 def test_real_text_runs_through_a_real_model(source, stories, treebank):
     """End to end, with a tokenizer that splits words: every source and target is the first token of its word."""
     if source == "treebank":
-        documents, relations = [triplets.syntax(tree) for tree in treebank[:60]], triplets.SYNTAX
+        documents, relations = [triplets.syntax(tree) for tree in treebank[:25]], triplets.SYNTAX
     else:
-        abstracts = corpora.agenda(shared("agenda/preprocessed.test.tsv"))[:16]
+        abstracts = corpora.agenda(shared("agenda/preprocessed.test.tsv"))[:7]
         documents, relations = corpora.lettered(abstracts, np.random.default_rng(0))[0], corpora.RELATIONS
     encoded = triplets.collate(documents, stories.tokenizer, relations, stories.context)
     first = {(n, place) for n, d in enumerate(documents) for place in triplets.places(stories.tokenizer, d)[1]}
     found = encoded.triplets
-    assert len(found) > 100 and {(int(d), int(p)) for d, p in zip(found.document, found.source, strict=True)} <= first
+    assert len(found) > 30 and {(int(d), int(p)) for d, p in zip(found.document, found.source, strict=True)} <= first
     result = relation_maps.measure(stories, encoded, {"printed": PRINTED, "source": CALIBRATED}, batch=30)
     for one in result.values():
         index = one.summary["index"]
         assert index.shape == (5, 8, len(relations)) and (one.summary["events"] > 0).any()
         assert bool(((index >= 0) & (index <= 1) | index.isnan()).all())
-    assert (result["source"].summary["events"] <= 1e9).all() and not torch_equal(result)
-
-
-def torch_equal(result) -> bool:
-    return bool((result["printed"].sums["tail"] == result["source"].sums["tail"]).all())
+    assert (result["source"].sums["tail"] != result["printed"].sums["tail"]).any()
