@@ -14,7 +14,6 @@ from typing import Any
 
 from lib import provenance
 from pipeline import dependencies
-from pipeline.run_chapter import source_hash
 
 # A path of the machine that executed the chapter says nothing to a reader and something about its owner.
 OWN = "|".join(re.escape(f"{place}/") for place in (provenance.ROOT, Path.home(), sys.prefix) if len(str(place)) > 1)
@@ -77,7 +76,7 @@ def _errors(notebook: Any) -> Iterator[str]:
 
 
 def _stale(recorded: Any, source: Path, profile: Any) -> Iterator[str]:
-    if recorded.get("source") != source_hash(source):
+    if recorded.get("source") != dependencies.digest([source]):
         yield "stale: the notebook has changed since it was executed"
     elif (now := dependencies.values(source, profile)) != (then := dict(recorded.get("parameters", {}))):
         changed = [name for name in now if name not in then or now[name] != then[name]]

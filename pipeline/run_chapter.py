@@ -6,7 +6,6 @@ succeeded; a failed run is kept beside it as `NN_name.failed.ipynb`, and its cel
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -53,11 +52,6 @@ def title(cells: list[Any], index: int) -> str:
     return (headings or [first])[-1][:70]
 
 
-def source_hash(notebook: Path) -> str:
-    """SHA-256 of a notebook's file: what the site's gate compares."""
-    return hashlib.sha256(notebook.read_bytes()).hexdigest()
-
-
 def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     """Run `notebook` with `values` and put the result at `output`. Errors: PapermillExecutionError, file kept aside."""
     partial = output.with_name(f".{output.stem}.partial.ipynb")
@@ -65,7 +59,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     source = dependencies.read(notebook)
     source.metadata.book = source.metadata.get("book", {}) | {
-        "chapter": notebook.stem, "source": source_hash(notebook), "parameters": values,
+        "chapter": notebook.stem, "source": dependencies.digest([notebook]), "parameters": values,
     }  # fmt: skip
     prepared = output.with_name(f".{output.stem}.prepared.ipynb")
     dependencies.write(source, prepared)

@@ -9,8 +9,7 @@ import nbformat
 import pytest
 
 from lib import profiles
-from pipeline import gates
-from pipeline.run_chapter import source_hash
+from pipeline import dependencies, gates
 
 PROFILE = profiles.validate({"profile": "tiny", "seed": 3}, "test")
 
@@ -33,7 +32,7 @@ def chapter(tmp_path) -> Path:
 
 
 def executed(folder: Path, *cells: nbformat.NotebookNode, **changes) -> None:
-    recorded = {"source": source_hash(folder / "chapters" / "01_x.ipynb"), "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs"}}
+    recorded = {"source": dependencies.digest([folder / "chapters" / "01_x.ipynb"]), "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs"}}
     made = nbformat.v4.new_notebook(cells=list(cells), metadata={"book": recorded | changes})
     nbformat.write(made, folder / "executed" / "01_x.ipynb")
 

@@ -27,6 +27,7 @@ def second_chapter(folder: Path, body: str = OTHER) -> None:
     """A chapter that imports `lib.extra`, declares only `seed` and judges nothing."""
     cells = [nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    edit(folder / "book" / "_toc.yml", "chapters/01_tiny\n", "chapters/01_tiny\n      - file: chapters/02_other\n")
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "chapters" / "02_other.ipynb")
 
 
@@ -132,6 +133,13 @@ def test_a_wrong_profile_stops_before_any_work(tmp_path, line, said):
     result = project.run(folder, "pipeline.build", "tiny", check=False)
     assert result.returncode == 1 and said in result.stderr and "Traceback" not in result.stderr
     assert not (folder / "runs").exists()
+
+
+def test_a_chapter_without_a_place_in_the_book_stops_before_any_work(tmp_path):
+    folder = project.make(tmp_path)
+    edit(folder / "book" / "_toc.yml", "      - file: chapters/01_tiny\n", "      - file: bibliography\n")
+    result = project.run(folder, "pipeline.build", "tiny", check=False)
+    assert result.returncode == 1 and "Not in book/_toc.yml: 01_tiny" in result.stderr and not (folder / "runs").exists()
 
 
 def test_an_unknown_profile_names_those_that_exist(tmp_path):
