@@ -42,7 +42,7 @@ def test_the_positional_copier_is_rejected_at_every_choice_of_lengths(lengths):
 
 
 def test_one_repeat_length_alone_would_be_fooled():
-    made, model = opened()
+    made, _ = opened()
     by_length = detected(0, 25).lengths.set_index(["layer", "head", "length"]).prefix
     for head in made.truth["positional copier"]:
         assert by_length[(*head, 25)] > 0.9  # as high as any induction head ...
@@ -56,8 +56,8 @@ def test_one_repeat_length_alone_would_be_fooled():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_head_that_matches_prefixes_and_lowers_what_it_finds_is_no_induction_head(seed):
     made, _ = opened(seed)
-    [(layer, head)] = made.truth["anti-copying head that matches prefixes"]
-    row = detected(seed, 25).heads.query("layer == @layer and head == @head").iloc[0]
+    [head] = made.truth["anti-copying head that matches prefixes"]
+    row = detected(seed, 25).heads.set_index(["layer", "head"]).loc[head]
     assert row.prefix > 0.9 and row.copying < -0.9 and row.label == LABELS[-1]
 
 
