@@ -73,11 +73,29 @@ class Interventions(Group):
     previous_threshold: Share = Field(0.3, description="Least attention on the token before, at tokens seen for the first time, of a previous-token head.")
 
 
-class Profile(Run, Model, Detection, Interventions):
+class RelationIndex(Group):
+    """The relation index of Ren et al. (chapters 6 and 7)."""
+
+    documents: int = Field(160, ge=8, le=100_000, description="Documents of each kind on which the index is taken; the units of its intervals.")
+    tau: float = Field(2.2, ge=1, le=100, description="Least ratio of a head's largest attention to its second largest, for an event.")
+    taus: list[Annotated[float, Field(ge=1, le=100)]] = Field([2.0, 2.2, 2.5], min_length=2, description="Ratios whose maps are compared.")
+    min_events: int = Field(10, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank.")
+    fake_position: int = Field(9, ge=0, le=4096, description="Position of the fake tail; 9 is the 10th token, as in the paper.")
+    alternatives: int = Field(7, ge=1, le=50, description="Most words of the tail's (or head's) class that a triplet is compared with.")
+    permutations: int = Field(2000, ge=100, le=1_000_000, description="Rounds of the permutation tests; with many heads, at least 20 rounds a head.")
+    pieces: Literal["first", "whole"] = Field("first", description="Words of several tokens: their first token stands for them, or they are left out.")
+    data_dir: str = Field("data", min_length=1, description="Folder of corpus files (`python -m lib.corpora NAME FOLDER` downloads one).")
+    agenda_file: str = Field("", description="AGENDA file in `data_dir` for your model, such as `agenda/preprocessed.test.tsv`; empty: the generated world only.")
+    treebank_file: str = Field("", description="CoNLL-U file in `data_dir` for your model; empty: none.")
+    spacy_model: str = Field("", description="spaCy pipeline that parses AGENDA and names function words, such as `en_core_web_sm`; empty: none.")
+    letters_seed: Seed = Field(0, description="Seed of the letters that stand for AGENDA's entities.")
+
+
+class Profile(Run, Model, Detection, Interventions, RelationIndex):
     """All parameters of all chapters."""
 
 
-GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Interventions)
+GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Interventions, RelationIndex)
 
 
 class ProfileError(ValueError):

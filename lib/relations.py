@@ -54,6 +54,7 @@ class Choices:
             raise ValueError(f"exclude={self.exclude}, tau={self.tau}: exclude names self, previous or first; tau is a ratio of at least 1, or None")
 
 
+CONTROLS = ("fake", "random", "same_class", "other_head")
 PRINTED = Choices()
 CALIBRATED = Choices(ov_input="source", exclude=("self", "previous", "first"))
 
@@ -324,44 +325,51 @@ def summarise(sums: dict[str, Tensor], triplets: Triplets, open_: Int[Tensor, " 
     controls; `gate_rate` is events per opportunity and `per_opportunity` the index on that base.
     """
     events = by_relation(sums["events"], triplets)
-    enough = events >= min_events
     total = by_relation(open_.to(events).expand_as(sums["events"]), triplets)
-    tail = by_relation(sums["tail"], triplets)
-    own = torch.where(sums["events"] > 0, sums["tail"] / sums["events"].clamp_min(1), 0)
-    result = {
-        "index": tail / events,
-        "macro": by_relation(own, triplets) / by_relation((sums["events"] > 0).to(events), triplets),
-        "fake": by_relation(sums["fake"], triplets) / by_relation(sums["fake_events"], triplets),
-        "random": by_relation(sums["random"], triplets) / events,
-        "same_class": _control(sums, "other_tails", triplets),
-        "other_head": _control(sums, "other_heads", triplets),
-    }
-    blank = {name: value.masked_fill(~enough, torch.nan) for name, value in result.items()}
-    return blank | {"events": events, "gate_rate": events / total, "per_opportunity": tail / total}
+    own = sums["tail"] / sums["events"].clamp_min(1)
+    result = {name: _quotient(sums, triplets, name) for name in ("index", *CONTROLS)}
+    result["macro"] = by_relation(own, triplets) / by_relation((sums["events"] > 0).to(events), triplets)
+    blank = {name: value.masked_fill(events < min_events, torch.nan) for name, value in result.items()}
+    return blank | {"events": events, "gate_rate": events / total, "per_opportunity": by_relation(sums["tail"], triplets) / total}
 
 
-def _control(sums: dict[str, Tensor], name: str, triplets: Triplets) -> Float[Tensor, "*head relation"]:
-    """The mean share of the alternatives, over the events of triplets that have any."""
-    present = (getattr(triplets, name) >= 0).sum(1)
-    mean = sums[name].sum(-1) / present.clamp_min(1)
-    return by_relation(mean, triplets) / by_relation(sums["events"] * (present > 0), triplets)
+def _quotient(sums: dict[str, Tensor], triplets: Triplets, name: str) -> Float[Tensor, "*head relation"]:
+    above, below = ratio(sums, triplets, name)
+    return by_relation(above, triplets) / by_relation(below, triplets)
+
+
+def ratio(sums: dict[str, Tensor], triplets: Triplets, name: str) -> tuple[Float[Tensor, "*head n"], Float[Tensor, "*head n"]]:
+    """Per triplet, what is summed above and below the line of the pooled index or of a control."""
+    if name in ("same_class", "other_head"):
+        what = "other_tails" if name == "same_class" else "other_heads"
+        present = (getattr(triplets, what) >= 0).sum(1)
+        return sums[what].sum(-1) / present.clamp_min(1), sums["events"] * (present > 0)
+    return {"index": (sums["tail"], sums["events"]), "fake": (sums["fake"], sums["fake_events"]), "random": (sums["random"], sums["events"])}[name]
 
 
 def bootstrap(
-    sums: dict[str, Tensor], triplets: Triplets, generator: torch.Generator, rounds: int = 500, level: float = 0.95
+    sums: dict[str, Tensor], triplets: Triplets, generator: torch.Generator, rounds: int = 500, less: tuple[str, ...] = (), level: float = 0.95
 ) -> Float[Tensor, "2 *head relation"]:
-    """Interval (low, high) of the pooled index over documents drawn with replacement."""
+    """Interval (low, high) over documents, drawn with replacement, of the pooled index, or of what it exceeds the largest of some controls by."""
     documents = int(triplets.document.max()) + 1
-    cell = triplets.document * len(triplets.names) + triplets.relation
-    per_document = [
-        sums[name].new_zeros(*sums[name].shape[:-1], documents * len(triplets.names)).index_add(-1, cell, sums[name]).unflatten(-1, (documents, -1))
-        for name in ("tail", "events")
-    ]
     drawn = torch.randint(documents, (rounds, documents), generator=generator)
     weights = torch.zeros(rounds, documents).scatter_add(1, drawn, torch.ones(rounds, documents)).to(sums["tail"])
-    tail, events = (torch.einsum("bd,...dr->b...r", weights, value) for value in per_document)
-    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=tail.dtype)
-    return torch.nanquantile(tail / events, edges, dim=0)
+    values = _drawn(sums, triplets, "index", weights)
+    if less:
+        values = values - torch.stack([_drawn(sums, triplets, name, weights) for name in less]).amax(0)
+    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype)
+    return torch.nanquantile(values, edges, dim=0)
+
+
+def _drawn(sums: dict[str, Tensor], triplets: Triplets, name: str, weights: Float[Tensor, "round document"]) -> Float[Tensor, "round *head relation"]:
+    """The pooled index or a control in each resample."""
+    documents, relations = weights.shape[1], len(triplets.names)
+    cell = triplets.document * relations + triplets.relation
+    parts = []
+    for value in ratio(sums, triplets, name):
+        grid = value.new_zeros(*value.shape[:-1], documents * relations).index_add(-1, cell, value)
+        parts.append(torch.einsum("bd,...dr->b...r", weights, grid.unflatten(-1, (documents, relations))))
+    return parts[0] / parts[1]
 
 
 def exchange_test(

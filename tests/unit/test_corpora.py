@@ -66,7 +66,7 @@ def test_bad_rows_and_missing_files_say_what_to_do(tmp_path):
 def test_ranges_of_a_treebank_leave_no_space_inside(tmp_path):
     rows = [("1", "I", "PRON", "4", "nsubj", "_"), ("2-3", "don't", "_", "_", "_", "_"), ("2", "do", "AUX", "4", "aux", "_"), ("3", "n't", "PART", "4", "advmod", "_")]
     rows += [("3.1", "x", "_", "_", "_", "_"), ("4", "know", "VERB", "0", "root", "SpaceAfter=No"), ("5", ".", "PUNCT", "4", "punct", "_")]
-    lines = ["\t".join((i, word, "_", pos, "_", "_", head, label, "_", misc)) for i, word, pos, head, label, misc in rows]
+    lines = [f"{i}\t{word}\t_\t{pos}\t_\t_\t{head}\t{label}\t_\t{misc}" for i, word, pos, head, label, misc in rows]
     (tmp_path / "x.conllu").write_text("# text = I don't know.\n" + "\n".join(lines) + "\n\n")
     (tree,) = corpora.treebank(tmp_path / "x.conllu")
     assert tree.words == ("I", "do", "n't", "know", ".") and tree.heads == (3, 3, 3, 3, 3)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from lib import organisms
 from lib.triplets import Document, Link, Tree, collate, of_doc, places, relation_of, syntax
 
-WORDS = "the old fox sees a hen , barely .".split()
+WORDS = ["the", "old", "fox", "sees", "a", "hen", ",", "barely", "."]
 TREE = Tree(tuple(WORDS), (True,) * 5 + (False, True, False, False), (2, 2, 3, 3, 5, 3, 3, 3, 3), ("det", "amod", "nsubj", "ROOT", "det", "obj", "punct", "advmod", "punct"), ("DET", "ADJ", "NOUN", "VERB", "DET", "NOUN", "PUNCT", "ADV", "PUNCT"))
 
 
@@ -57,7 +57,7 @@ def test_words_of_several_tokens(letters):
 
 def graph_document() -> Document:
     """B uses C; D uses E; B is mentioned twice."""
-    words = "x B y C D z B E".split()
+    words = ["x", "B", "y", "C", "D", "z", "B", "E"]
     classes = [None if word.islower() else "entity" for word in words]
     return Document.of_words(words, [Link("uses", (1, 6), (3,)), Link("uses", (4,), (7,))], classes)
 
@@ -78,14 +78,14 @@ def test_alternatives_are_visible_of_the_class_and_not_true_themselves(words):
     found = collate([graph_document()], words, ["uses"], 16, alternatives=3).triplets
     assert found.other_tails.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
     assert found.other_heads.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
-    both = Document.of_words("B C D E".split(), [Link("uses", (0,), (2,)), Link("uses", (0,), (3,))], ["entity"] * 4)
+    both = Document.of_words(["B", "C", "D", "E"], [Link("uses", (0,), (2,)), Link("uses", (0,), (3,))], ["entity"] * 4)
     found = collate([both], words, ["uses"], 16, alternatives=3).triplets
     assert found.other_tails.tolist() == [[2, -1, -1], [2, -1, -1]]  # C; D and E are both true of B
     assert found.other_heads.tolist() == [[2, -1, -1], [2, 3, -1]]
 
 
 def test_the_nearest_alternatives_are_kept(words):
-    row = Document.of_words("x B C D E".split(), [Link("uses", (1,), (4,))], [None] + ["entity"] * 4)
+    row = Document.of_words(["x", "B", "C", "D", "E"], [Link("uses", (1,), (4,))], [None] + ["entity"] * 4)
     assert collate([row], words, ["uses"], 16, alternatives=1).triplets.other_tails.tolist() == [[4]]
 
 
@@ -97,7 +97,7 @@ def test_reversed_triplets_swap_the_roles(words):
 
 
 def test_what_cannot_be_placed_is_counted(words):
-    document = Document.of_words("B B C".split(), [Link("uses", (0,), (1,)), Link("uses", (0,), (2,))], ["entity"] * 3)
+    document = Document.of_words(["B", "B", "C"], [Link("uses", (0,), (1,)), Link("uses", (0,), (2,))], ["entity"] * 3)
     encoded = collate([document], words, ["uses"], 16)
     assert len(encoded.triplets) == 1 and encoded.left_out == {"no token": 0, "same token": 1}
     assert collate([graph_document()], words, ["uses"], 6).left_out["no token"] == 1
@@ -106,7 +106,7 @@ def test_what_cannot_be_placed_is_counted(words):
 
 
 def test_parts_are_the_same_documents(words):
-    encoded = collate([graph_document(), graph_document().of_words("x y B C".split(), [Link("uses", (2,), (3,))], [None, None, "entity", "entity"])], words, ["uses"], 16)
+    encoded = collate([graph_document(), graph_document().of_words(["x", "y", "B", "C"], [Link("uses", (2,), (3,))], [None, None, "entity", "entity"])], words, ["uses"], 16)
     part = encoded.part(1, 2)
     assert part.tokens.tolist() == [words("x y B C")["input_ids"]] and part.lengths.tolist() == [5]
     assert part.triplets.document.tolist() == [0] and part.triplets.source.tolist() == [3]

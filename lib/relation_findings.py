@@ -1,0 +1,136 @@
+"""What the maps of the relation index say about the paper's claims R1 to R5: pure functions of `relation_maps.Found`.
+
+Every number comes with an interval, and none is read off the head that was chosen for being the largest: the best head
+is chosen on every other document and measured on the rest. Overlaps of head sets are compared with what heads drawn at
+random would give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lib import relations, statistics
+from lib.claims import Estimate
+from lib.relation_maps import Found
+
+CEILING = 0.1  # the paper's fake tails stay below it everywhere
+TOP = 3  # heads in a set whose overlap is taken
+
+
+def half(found: Found, odd: bool) -> Found:
+    """The findings on every other document, with half the events asked of a cell."""
+    chosen = found.encoded.triplets.document % 2 == int(odd)
+    sums = {name: value[:, :, chosen] for name, value in found.sums.items()}
+    encoded = replace(found.encoded, triplets=found.encoded.triplets.at(chosen))
+    return Found(encoded, found.choices, sums, found.min_events // 2)
+
+
+def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
+    """By how much the index exceeds the largest of the named controls; NaN where too few events passed."""
+    return found.summary["index"] - torch.stack([found.summary[name] for name in less]).amax(0)
+
+
+def best_heads(found: Found, less: tuple[str, ...], seed: int, rounds: int = 500) -> dict[str, tuple[tuple[int, int], float, float, float]]:
+    """For each relation the head of largest `excess` in one half of the documents, and value, low, high in the other half.
+
+    Relations without a head of enough events are (-1, -1) with NaN.
+    """
+    choose, judge = half(found, False), half(found, True)
+    first = excess(choose, less).nan_to_num(-torch.inf).flatten(0, 1)
+    low, high = relations.bootstrap(judge.sums, judge.encoded.triplets, torch.Generator().manual_seed(seed), rounds, less).flatten(1, 2)
+    value, heads, result = excess(judge, less).flatten(0, 1), found.sums["tail"].shape[1], {}
+    for r, name in enumerate(found.encoded.triplets.names):
+        best = int(first[:, r].argmax())
+        known = bool(first[best, r].isfinite())
+        numbers = [float(x[best, r]) for x in (value, low, high)] if known else [float("nan")] * 3
+        result[name] = ((best // heads, best % heads) if known else (-1, -1), *numbers)
+    return result
+
+
+def margin(part: str, seed: int, found: Found, less: tuple[str, ...], names: list[str], rounds: int = 500) -> Estimate:
+    """The mean over relations of the best heads' excess, with its interval over documents. A relation without a head counts as 0."""
+    rows = np.nan_to_num(np.array([best_heads(found, less, seed, rounds)[name][1:] for name in names]))
+    value, low, high = rows.mean(0)
+    return Estimate(part, seed, float(value), float(low), float(high), _documents(found))
+
+
+def salient(found: Found) -> Bool[Tensor, "layer head relation"]:
+    """Heads that hold a relation by the paper's reading: an index above `CEILING` and above the head's own fake tail."""
+    index, fake = (found.summary[name].nan_to_num(0) for name in ("index", "fake"))
+    return (index > CEILING) & (index > fake)
+
+
+def sparsity(part: str, seed: int, held: Bool[Tensor, "layer head relation"], rng: np.random.Generator) -> Estimate:
+    """The share of heads that hold a relation, averaged over relations, with its interval over relations."""
+    share = held.float().mean((0, 1))
+    return Estimate.of(part, seed, statistics.bootstrap_mean(share, rng), len(share))
+
+
+def fewer(part: str, seed: int, found: Found, held: Bool[Tensor, "layer head relation"]) -> Estimate:
+    """The number of heads that hold subj less that of heads that hold obj."""
+    names = found.encoded.triplets.names
+    counts = held.sum((0, 1))
+    value = float(counts[names.index("subj")] - counts[names.index("obj")])
+    return Estimate(part, seed, value, value, value, _documents(found))
+
+
+def overlap(part: str, seed: int, found: Found, pairs: list[tuple[str, str]], rng: np.random.Generator, rounds: int = 2000) -> Estimate:
+    """The mean overlap (Jaccard) of the top heads of pairs of relations, less that of heads drawn at random.
+
+    The interval is the observed mean less the 97.5 % and 2.5 % points of random draws.
+    """
+    ranked = found.summary["index"].nan_to_num(-1).flatten(0, 1)
+    names, count = found.encoded.triplets.names, len(ranked)
+    top = {name: set(ranked[:, r].topk(TOP).indices.tolist()) for r, name in enumerate(names)}
+    observed = np.mean([_jaccard(top[a], top[b]) for a, b in pairs])
+    drawn = rng.permuted(np.tile(np.arange(count), (rounds, len(pairs), 1)), axis=2)[:, :, :TOP] < TOP
+    null = (drawn.sum(2) / (2 * TOP - drawn.sum(2))).mean(1)
+    low, high = np.quantile(null, [0.025, 0.975])
+    return Estimate(part, seed, *(float(observed - x) for x in (null.mean(), high, low)), len(pairs))
+
+
+def _jaccard(a: set[int], b: set[int]) -> float:
+    return len(a & b) / len(a | b)
+
+
+def pairs_of(names: list[str]) -> list[tuple[str, str]]:
+    """All pairs of different relations."""
+    return list(combinations(names, 2))
+
+
+def both_ways(names: list[str]) -> list[tuple[str, str]]:
+    """Each relation with its reverse."""
+    return [(name, f"reversed {name}") for name in names]
+
+
+def stability(part: str, seed: int, by_tau: dict[float, Found], rng: np.random.Generator, resamples: int = 500) -> Estimate:
+    """The lowest rank correlation between maps at two values of tau, over cells that both fill, with its interval over cells."""
+    rows = []
+    for a, b in combinations(by_tau.values(), 2):
+        x, y = a.summary["index"].flatten(), b.summary["index"].flatten()
+        both = x.isfinite() & y.isfinite()
+        if int(both.sum()) > 2:
+            rows.append((*statistics.spearman_interval(x[both], y[both], rng, resamples), int(both.sum())))
+    return Estimate(part, seed, *min(rows)) if rows else Estimate(part, seed, *[float("nan")] * 3, 0)
+
+
+def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
+    """The share of a relation's triplets for which each head has the largest mean share (figures 10, 20, 21).
+
+    Triplets that no head looks at are left out.
+    """
+    mean = (found.sums["tail"] / found.sums["events"]).nan_to_num(-1).flatten(0, 1)
+    value, winner = mean.max(0)
+    triplets, (layers, heads) = found.encoded.triplets, found.sums["tail"].shape[:2]
+    wins = torch.zeros(layers * heads, len(triplets.names)).index_put_((winner, triplets.relation), (value > 0).float(), accumulate=True)
+    return (wins / wins.sum(0)).unflatten(0, (layers, heads))
+
+
+def _documents(found: Found) -> int:
+    return len(found.encoded.triplets.document.unique())
