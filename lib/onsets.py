@@ -33,10 +33,8 @@ from lib.statistics import Interval
 Statistic = Callable[[Tensor], Tensor]
 
 
-def bootstrapped(
-    statistic: Statistic, samples: Float[Tensor, "sample *rest"], rng: np.random.Generator, resamples: int = 2000, level: float = 0.95
-) -> Interval:
-    """A statistic of the mean over independent samples, with a percentile interval over resamples of them.
+def draws(statistic: Statistic, samples: Float[Tensor, "sample *rest"], rng: np.random.Generator, resamples: int = 2000) -> Float[Tensor, "draw"]:
+    """A statistic of the mean over independent samples: of these samples first, then of resamples of them.
 
     statistic: [draw, *rest] -> [draw]. Error: ValueError for fewer than two samples.
     """
@@ -45,9 +43,18 @@ def bootstrapped(
         raise ValueError(f"An interval needs at least two independent sequences, got {n}.")
     counts = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=resamples)])
     means = torch.from_numpy(counts / n).to(samples) @ samples.reshape(n, -1)
-    drawn = statistic(means.reshape(-1, *samples.shape[1:]))
-    low, high = torch.nanquantile(drawn[1:], torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.dtype))
-    return Interval(drawn[0], low, high)
+    return statistic(means.reshape(-1, *samples.shape[1:]))
+
+
+def interval(drawn: Float[Tensor, "draw"], level: float = 0.95) -> Interval:
+    """Estimate (the first draw) and the middle `level` of the others."""
+    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.dtype)
+    return Interval(drawn[0], *torch.nanquantile(drawn[1:], edges))
+
+
+def bootstrapped(statistic: Statistic, samples: Float[Tensor, "sample *rest"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
+    """`interval` of `draws`."""
+    return interval(draws(statistic, samples, rng, resamples))
 
 
 def at(steps: Float[Tensor, "snapshot"], curves: Float[Tensor, "*draw snapshot"], step: float | int) -> Float[Tensor, "*draw"]:
@@ -99,6 +106,13 @@ def steepening(steps: Float[Tensor, "snapshot"], curves: Float[Tensor, "*draw sn
     steepest, where = falls.max(-1, keepdim=True)
     slowest = falls.cummin(-1).values.gather(-1, where)
     return (steepest / slowest.clamp(min=1e-12))[..., 0]
+
+
+def steepest(steps: Float[Tensor, "snapshot"], curves: Float[Tensor, "*draw snapshot"], first: float | int = 0) -> Float[Tensor, "*draw"]:
+    """Middle of the interval between two snapshots, from step `first` on, in which the curve falls most per step."""
+    later = steps[steps >= first]
+    falls = -curves[..., steps >= first].diff(dim=-1) / later.diff()
+    return ((later[1:] + later[:-1]) / 2)[falls.argmax(-1)]
 
 
 def slope_in_log(values: Float[Tensor, "*rest index"], first: int, offset: int = 1) -> Float[Tensor, "*rest"]:

@@ -63,6 +63,8 @@ def test_bump():
     assert onsets.steepening(STEPS, smooth() + change(250, 15)) > 3
     late = onsets.steepening(STEPS, smooth() + change(50, 10), first=150)
     assert late.item() == pytest.approx(1, abs=0.01)  # what happened before `first` does not count
+    assert onsets.steepest(STEPS, smooth() + change(250, 15)).item() == pytest.approx(250, abs=6)
+    assert onsets.steepest(STEPS, smooth(), first=100).item() == 105
     with pytest.raises(ValueError, match="600"):
         onsets.steepening(STEPS, smooth(), first=600)
 
