@@ -117,7 +117,7 @@ def read(
     return Course(name, seed, torch.tensor(steps, dtype=torch.float32), losses, prefix, previous, warmup)
 
 
-def snapshot(opened, texts: Int[Tensor, "text token"], repeats: Int[Tensor, "sequence token"]) -> tuple[Tensor, Tensor, Tensor]:
+def snapshot(opened, texts: Int[Tensor, "text token"], repeats: Int[Tensor, "sequence place"]) -> tuple[Tensor, Tensor, Tensor]:
     """Losses [text, position]; prefix-matching and previous-token scores [sequence, layer, head]."""
     weight = scores.weights({"prefix": scores.prefix_target(repeats), "previous": scores.previous_target(repeats)}).to(opened.device)
     found = capture.stream(opened, repeats, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)})["score"]

@@ -1,0 +1,68 @@
+"""What the book's own models must show under the default profile, in every seed: held on numbers, not on pictures.
+
+Models that an earlier run of the book has trained are used; those that are missing are trained here and kept for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib import courses, onsets, profiles
+
+ROOT = Path(__file__).resolve().parents[2]
+P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(update={"runs_dir": str(ROOT / "runs"), "texts": 48})
+pytestmark = pytest.mark.timeout(900)  # nine short trainings where nothing is there yet
+
+
+@pytest.fixture(scope="module")
+def followed():
+    """(recipe, seed) -> the run through training."""
+    torch.set_num_threads(1)
+    texts = courses.texts_of("two_layer", P)
+    return {(name, s): courses.follow(name, s, P, texts) for name in ("one_layer", "two_layer", "one_layer_smeared") for s in P.seeds}
+
+
+def best_head(course, step: float) -> float:
+    """Prefix-matching score of the head that matches most at a step."""
+    return float(onsets.at(course.steps, course.heads.mean(0), step).max())
+
+
+def share_formed(course) -> float:
+    return float(onsets.share_within(course.steps, course.scores.mean(0), *course.window))
+
+
+def test_the_default_profile_has_three_seeds():
+    assert len(set(P.seeds)) >= 3 and P.training_scale == 1
+
+
+@pytest.mark.parametrize("name", ["two_layer", "one_layer_smeared"])
+@pytest.mark.parametrize("seed", P.seeds)
+def test_heads_form_in_a_window_that_holds_most_of_in_context_learning(name, seed, followed):
+    course = followed[name, seed]
+    start, end = course.window
+    assert best_head(course, start) < 0.2 and best_head(course, end) > 0.6
+    assert share_formed(course) > 0.5 and float(course.scores[:, -1].mean()) < -3
+
+
+@pytest.mark.parametrize("seed", P.seeds)
+def test_one_plain_layer_does_not(seed, followed):
+    course = followed["one_layer", seed]
+    assert float(course.heads.mean(0).max()) < 0.2 and share_formed(course) < 0.5
+    deeper = followed["two_layer", seed]
+    assert course.scores[:, -1].mean() > 0.5 * deeper.scores[:, -1].mean()
+
+
+@pytest.mark.parametrize("seed", P.seeds)
+def test_induction_heads_of_two_layers_sit_in_the_second(seed, followed):
+    """A first-layer head has nobody to tell it what stood before a place."""
+    last = followed["two_layer", seed].prefix[-1].mean(0)  # [layer, head]
+    assert last[1].max() > 0.6 and last[0].max() < 0.2
+
+
+@pytest.mark.parametrize("seed", P.seeds)
+def test_smeared_keys_bring_the_change_forward(seed, followed):
+    onset = {name: float(onsets.crossing(c.steps, c.scores.mean(0))) for (name, s), c in followed.items() if s == seed}
+    assert onset["one_layer_smeared"] < onset["two_layer"]
