@@ -91,11 +91,18 @@ class RelationIndex(Group):
     letters_seed: Seed = Field(0, description="Seed of the letters that stand for AGENDA's entities.")
 
 
-class Profile(Run, Model, Detection, Interventions, RelationIndex):
+class Generality(Group):
+    """Literal against abstract matching (chapter 5)."""
+
+    list_lines: int = Field(16, ge=4, le=500, description="Lines of a few-shot list before the one whose label is due.")
+    list_prompts: int = Field(96, ge=4, le=10_000, description="Lists, and texts of translations, that a model is shown.")
+
+
+class Profile(Run, Model, Detection, Interventions, RelationIndex, Generality):
     """All parameters of all chapters."""
 
 
-GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Interventions, RelationIndex)
+GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Interventions, RelationIndex, Generality)
 
 
 class ProfileError(ValueError):
