@@ -126,20 +126,35 @@ def copying_scores(opened, tokens: Int[Tensor, "batch position"]) -> dict[str, F
 def copying_measure(opened, tokens: Int[Tensor, "batch position"]) -> capture.Measure:
     """The measure behind `copying_scores`, for `capture.stream`."""
     tokens = tokens.to(opened.device)
-    seen, place = tokens.unique(return_inverse=True)
-    U = opened.unembedding(seen) - opened.unembedding_mean()[:, None]
-    first, queries = scores.first_occurrence(tokens), scores.prefix_target(tokens).any(2)
+    distinct, column, count = scores.distinct_tokens(tokens)
+    other = (column + count[:, None] // 2) % count[:, None]  # half a block on, another token stands
+    known = torch.stack([column, other])[:, :, None].expand(-1, -1, opened.n_heads, -1)
+    U = _centred(opened, distinct)
+    queries = scores.prefix_target(tokens).any(2)
     queries = queries if queries.any() else torch.ones_like(queries)
-    # Half a block on, so that in repeats, too, another token stands there.
-    away = (int(first[0].sum()) + 1) // 2
-    swap = torch.arange(tokens.shape[1], device=tokens.device).roll(away)
 
     def measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
-        ov = (opened.head_weights(layer).W_O @ U)[:, :, place].permute(2, 0, 1, 3)  # [batch, head, d_head, key]
-        raises = z.float().transpose(1, 2) @ ov
-        return {"copying": scores.copying(raises, pattern, first, queries), "copying_null": scores.copying(raises, pattern, first, queries, swap)}
+        ov = torch.einsum("hde,eu->hdu", opened.head_weights(layer).W_O, U.columns)[:, :, U.place]
+        raises = torch.einsum("bqhd,hdbs->bhqs", z.float(), ov) * U.real[:, None, None]
+        attended = known.gather(3, pattern.argmax(3).expand(2, -1, -1, -1))
+        score, null = scores.copying(raises, attended, queries)
+        return {"copying": score, "copying_null": null}
 
     return measure
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Unembedding columns of the tokens that occur, less the vocabulary's mean; where each sequence finds its own."""
+
+    columns: Float[Tensor, "d_model used"]
+    place: Int[Tensor, "batch distinct"]
+    real: Float[Tensor, "batch distinct"]  # 0 where a sequence has fewer distinct tokens than the longest
+
+
+def _centred(opened, distinct: Int[Tensor, "batch distinct"]) -> _Columns:
+    used, place = distinct.clamp(min=0).unique(return_inverse=True)
+    return _Columns(opened.unembedding(used) - opened.unembedding_mean()[:, None], place, (distinct >= 0).float())
 
 
 def weight_scores(opened, previous: Float[Tensor, "layer head"]) -> pd.DataFrame:

@@ -100,7 +100,7 @@ class Opened:
     config: Any
     architecture: Architecture
     remote: bool | str = False
-    _cache: dict[int, HeadWeights] = field(default_factory=dict, repr=False)
+    _cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def n_layers(self) -> int:
@@ -174,9 +174,11 @@ class Opened:
         return _fold(columns, self.module.get_submodule(self.architecture.final_norm))
 
     def unembedding_mean(self) -> Float[Tensor, "d_model"]:
-        """Mean column of the unembedding over the vocabulary, the final norm folded in, without a copy of the whole."""
-        mean = self.module.get_output_embeddings().weight.detach().mean(0, dtype=torch.float32)
-        return _fold(mean[:, None], self.module.get_submodule(self.architecture.final_norm))[:, 0]
+        """Mean column of the unembedding over the vocabulary, the final norm folded in (kept after the first call)."""
+        if "mean" not in self._cache:
+            mean = self.module.get_output_embeddings().weight.detach().mean(0, dtype=torch.float32)
+            self._cache["mean"] = _fold(mean[:, None], self.module.get_submodule(self.architecture.final_norm))[:, 0]
+        return self._cache["mean"]
 
     def load_weights(self, directory: str | Path) -> None:
         """Swap in another snapshot of the same architecture. Errors: FileNotFoundError, ValueError (corrupt or other shapes)."""

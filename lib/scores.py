@@ -134,32 +134,33 @@ def attention_to(pattern: Float[Tensor, "batch head query key"], weight: Float[T
 
 
 def copying(
-    raises: Float[Tensor, "batch head query key"],
-    pattern: Float[Tensor, "batch head query key"],
-    first: Bool[Tensor, "batch key"],
-    queries: Bool[Tensor, "batch query"],
-    instead: Int[Tensor, "key"] | None = None,
-) -> Float[Tensor, "batch head"]:
+    raises: Float[Tensor, "batch head query distinct"], attended: Int[Tensor, "which batch head query"], queries: Bool[Tensor, "batch query"]
+) -> Float[Tensor, "which batch head"]:
     """Copying score in -1..1: how much of what a head raises falls on the token that it attends to most.
 
-    raises: the head's direct contribution to the logit of each key's token, minus that contribution's mean over the
-    vocabulary. first: keys where a token occurs for the first time, so that each token of the sample counts once.
+    raises: the head's direct contribution to the logit of each distinct token of the sample, minus that contribution's
+    mean over the vocabulary. attended: column of the token attended to; further ones, for nulls, share the work.
     After ReLU, a = raise of the attended token, r = a / (a + sum over the sample), and the score is 4 r - 1
     (Olsson et al., appendix; r is at most one half), averaged over `queries`. Where nothing is raised it is -1.
-    instead: a permutation of the keys, for the null, in which the token of another key takes the attended one's place.
     """
     positive = raises.relu()
-    key = pattern.argmax(3, keepdim=True)
-    attended = positive.gather(3, key if instead is None else instead[key])[..., 0]
-    total = (positive @ first.to(positive)[:, None, :, None])[..., 0]
-    r = attended / (attended + total).clamp(min=1e-12)
+    a = positive.gather(3, attended.permute(1, 2, 3, 0))  # [batch, head, query, which]
+    r = a / (a + positive.sum(3, keepdim=True)).clamp(min=1e-12)
     share = queries.to(r) / queries.sum(1, keepdim=True).clamp(min=1)
-    return torch.einsum("bhq,bq->bh", 4 * r - 1, share)
+    return torch.einsum("bhqw,bq->wbh", 4 * r - 1, share)
 
 
-def first_occurrence(tokens: Int[Tensor, "batch position"]) -> Bool[Tensor, "batch position"]:
-    """Positions whose token has not occurred before."""
-    return ~duplicate_target(tokens).any(2)
+def distinct_tokens(tokens: Int[Tensor, "batch position"]) -> tuple[Int[Tensor, "batch distinct"], Int[Tensor, "batch position"], Int[Tensor, "batch"]]:
+    """Each sequence's distinct tokens in order of occurrence, the column of each position's token, and their number.
+
+    Rows with fewer distinct tokens than the longest are filled with -1.
+    """
+    first = ~duplicate_target(tokens).any(2)
+    count = first.sum(1)
+    column = first.cumsum(1) - 1
+    distinct = torch.full((len(tokens), int(count.max())), -1, dtype=tokens.dtype, device=tokens.device)
+    distinct[first.nonzero()[:, 0], column[first]] = tokens[first]
+    return distinct, (tokens[:, :, None] == distinct[:, None, :]).int().argmax(2), count
 
 
 def in_context_score(losses: Float[Tensor, "batch position"], early: slice, late: slice) -> Float[Tensor, "batch"]:

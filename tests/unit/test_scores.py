@@ -104,9 +104,10 @@ def test_copying_equals_a_literal_loop(tokens, seed):
     n, heads = tokens.shape[1], 2
     pattern = random_pattern(seed, 1, heads, n)
     by_token = torch.randn(heads, n, 6, generator=torch.Generator().manual_seed(seed))
-    raises = torch.stack([by_token[:, :, t] for t in tokens[0]], 2)[None]  # the same word is raised alike wherever it stands
+    distinct, column, _ = scores.distinct_tokens(tokens)
+    raises = by_token[:, :, distinct[0]][None]
     queries = torch.ones(1, n, dtype=torch.bool)
-    found = scores.copying(raises, pattern, scores.first_occurrence(tokens), queries)
+    found = scores.copying(raises, column[0][pattern.argmax(3)][None], queries)[0]
     for head in range(heads):
         shares = []
         for q in range(n):
@@ -119,29 +120,33 @@ def test_copying_equals_a_literal_loop(tokens, seed):
 
 
 def test_copying_of_heads_that_copy_perfectly_not_at_all_and_evenly():
-    tokens = torch.tensor([[1, 2, 3, 4]])
-    pattern = torch.eye(4).expand(1, 3, 4, 4)
     raises = torch.stack([torch.eye(4), -torch.eye(4), torch.ones(4, 4)])[None]
-    found = scores.copying(raises, pattern, scores.first_occurrence(tokens), torch.ones(1, 4, dtype=torch.bool))
-    torch.testing.assert_close(found, torch.tensor([[1.0, -1.0, 4 * 1 / 5 - 1]]))
+    attended = torch.arange(4).expand(1, 1, 3, 4)
+    found = scores.copying(raises, attended, torch.ones(1, 4, dtype=torch.bool))
+    torch.testing.assert_close(found[0], torch.tensor([[1.0, -1.0, 4 * 1 / 5 - 1]]))
 
 
 def test_copying_counts_only_the_queries_asked_for():
-    pattern, raises = torch.eye(2).expand(1, 1, 2, 2), torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
-    first = torch.ones(1, 2, dtype=torch.bool)
-    assert scores.copying(raises, pattern, first, torch.tensor([[True, False]])) == 1
-    assert scores.copying(raises, pattern, first, torch.tensor([[False, True]])) == -1
+    raises, attended = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]]), torch.tensor([[[[0, 1]]]])
+    assert scores.copying(raises, attended, torch.tensor([[True, False]])) == 1
+    assert scores.copying(raises, attended, torch.tensor([[False, True]])) == -1
 
 
-def test_the_null_of_copying_puts_another_key_in_place_of_the_attended_one():
-    tokens, pattern, raises = torch.tensor([[1, 2]]), torch.eye(2).expand(1, 1, 2, 2), torch.eye(2).expand(1, 1, 2, 2)
-    first, queries = scores.first_occurrence(tokens), torch.ones(1, 2, dtype=torch.bool)
-    assert scores.copying(raises, pattern, first, queries, instead=torch.tensor([0, 1])) == 1
-    assert scores.copying(raises, pattern, first, queries, instead=torch.tensor([1, 0])) == -1
+def test_nulls_of_copying_share_the_work():
+    attended = torch.tensor([[[[0, 1]]], [[[1, 0]]]])  # the token looked at; the other one
+    found = scores.copying(torch.eye(2)[None, None], attended, torch.ones(1, 2, dtype=torch.bool))
+    assert found.flatten().tolist() == [1, -1]
 
 
-def test_first_occurrence():
-    assert scores.first_occurrence(torch.tensor([[3, 1, 3, 3, 2]])).tolist() == [[True, True, False, False, True]]
+@settings(deadline=None)
+@given(TOKENS)
+def test_distinct_tokens_stand_in_order_of_occurrence(tokens):
+    distinct, column, count = scores.distinct_tokens(tokens)
+    for row, found, where, n in zip(tokens.tolist(), distinct.tolist(), column.tolist(), count.tolist(), strict=True):
+        assert found[:n] == list(dict.fromkeys(row))
+        assert set(found[n:]) <= {-1}
+        assert [found[k] for k in where] == row
+
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
