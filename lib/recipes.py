@@ -37,6 +37,7 @@ class Source:
 CORPORA: dict[str, Source] = {
     "bigram_blocks": Source("lib.sequences", "BigramBlocks"),
     "phrases": Source("lib.sequences", "Phrases"),
+    "world": Source("lib.worlds", "World"),
     "repeated_random": Source("lib.sequences", "RepeatedRandom"),
 }
 
@@ -131,6 +132,10 @@ _ALL = (
     _blocks("two_layer_smeared", 2, smeared=True),
     _blocks("two_layer_constant", 2, schedule="constant"),
     _blocks("two_layer_phrases", 2, corpus="phrases", arguments=PHRASES, snapshots=grid(600, 50, range(0, 501, 20))),
+    Recipe(
+        name="world", corpus="world", steps=4000, lr=4e-3, warmup=100,
+        architecture=Architecture(heads=8), weight_decay=0.05, snapshots=grid(4000, 250, range(0, 2000, 50)),
+    ),
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -8,7 +8,7 @@ random would give.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import torch
@@ -134,3 +134,50 @@ def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
 
 def _documents(found: Found) -> int:
     return len(found.encoded.triplets.document.unique())
+
+
+def count(part: str, seed: int, number: int, documents: int) -> Estimate:
+    """A plain count, which has no interval of its own."""
+    return Estimate(part, seed, float(number), float(number), float(number), documents)
+
+
+# --- the multiverse of choices (chapter 7) --------------------------------------------------------------------------
+
+EXCLUSIONS: dict[str, tuple[relations.Exclusion, ...]] = {
+    "nothing": (),
+    "itself": ("self",),
+    "itself, previous, first": ("self", "previous", "first"),
+}
+
+
+def universes(printed: relations.Choices) -> dict[str, relations.Choices]:
+    """Every combination of gate, input, ratio and exclusions, by name; `printed` gives the ratio and the fake tail."""
+    made = {}
+    for attention, ov_input, tau, (name, exclude) in product(("forward", "embedding"), ("current", "source", "context"), (printed.tau, None), EXCLUSIONS.items()):
+        ratio = "argmax" if tau is None else f"ratio {tau:g}"
+        made[f"{attention} gate, {ratio}, {ov_input} input, without {name}"] = replace(printed, attention=attention, ov_input=ov_input, tau=tau, exclude=exclude)
+    return made
+
+
+def once_a_triplet(found: Found) -> Found:
+    """The same findings with each triplet counted once, however many events it has; a cell needs as many triplets as events before."""
+    return replace(found, sums=relations.per_triplet(found.sums))
+
+
+def exceeding(found: Found, less: tuple[str, ...], by: float = 0.05) -> Bool[Tensor, "layer head relation"]:
+    """Heads whose index exceeds all the named controls by at least `by`."""
+    return excess(found, less).nan_to_num(-1) > by
+
+
+NULLS: dict[str, tuple[str, ...]] = {
+    "fake tail": ("fake",),
+    "random token": ("random",),
+    "same class": ("same_class",),
+    "same class and other head": ("same_class", "other_head"),
+}
+
+
+def conclusions(found: Found, names: list[str]) -> dict[str, int]:
+    """For each null, the number of relations for which some head exceeds it."""
+    columns = [found.encoded.triplets.names.index(name) for name in names]
+    return {null: int(exceeding(found, less)[..., columns].flatten(0, 1).any(0).sum()) for null, less in NULLS.items()}

@@ -326,11 +326,18 @@ def summarise(sums: dict[str, Tensor], triplets: Triplets, open_: Int[Tensor, " 
     """
     events = by_relation(sums["events"], triplets)
     total = by_relation(open_.to(events).expand_as(sums["events"]), triplets)
-    own = sums["tail"] / sums["events"].clamp_min(1)
     result = {name: _quotient(sums, triplets, name) for name in ("index", *CONTROLS)}
-    result["macro"] = by_relation(own, triplets) / by_relation((sums["events"] > 0).to(events), triplets)
+    result["macro"] = _quotient(per_triplet(sums), triplets, "index")
     blank = {name: value.masked_fill(events < min_events, torch.nan) for name, value in result.items()}
     return blank | {"events": events, "gate_rate": events / total, "per_opportunity": by_relation(sums["tail"], triplets) / total}
+
+
+def per_triplet(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The sums with every triplet that a head looks at counted once: pooled, they give the mean of the triplets' own means."""
+    events, shown = sums["events"], sums["fake_events"]
+    result = {name: sums[name] / events.clamp_min(1) for name in ("tail", "random")} | {"fake": sums["fake"] / shown.clamp_min(1)}
+    result |= {name: sums[name] / events.clamp_min(1)[..., None] for name in ("other_tails", "other_heads")}
+    return result | {"events": (events > 0).to(events), "fake_events": (shown > 0).to(events)}
 
 
 def _quotient(sums: dict[str, Tensor], triplets: Triplets, name: str) -> Float[Tensor, "*head relation"]:

@@ -80,14 +80,14 @@ HELD_OUT: frozenset[frozenset[str]] = frozenset(
 )
 # Share of each kind among the documents.
 SHARES: dict[str, float] = {
-    "pairs": 0.25,
-    "singles": 0.15,
-    "categories": 0.08,
-    "repeats": 0.17,
-    "stories": 0.04,
-    "graph": 0.16,
-    "sentences": 0.10,
-    "translations": 0.05,
+    "pairs": 0.17,
+    "singles": 0.12,
+    "categories": 0.03,
+    "repeats": 0.40,
+    "stories": 0.02,
+    "graph": 0.17,
+    "sentences": 0.07,
+    "translations": 0.02,
 }
 CLASSES = {2: ((0, 1), (1, 0)), 4: tuple(np.ndindex(2, 2)), 9: tuple(np.ndindex(3, 3))}  # classes -> the categories' numbers in each
 TASKS: dict[str, tuple[int, tuple[str, ...]]] = {  # the paper's tasks: classes and categories
@@ -144,10 +144,10 @@ class World:
 
     seed: int = 0
     context: int = 64
-    topics: int = 8
+    topics: int = 6
     edges: int = 2
-    shortest: int = 6
-    longest: int = 30
+    shortest: int = 4
+    longest: int = 16
     words: list[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
