@@ -27,7 +27,7 @@ book: $(STAMP)
 	@$(BIN)/python -m pipeline.build $(PROFILE) $(OPTIONS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS) $(OPTIONS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(TESTS) $(OPTIONS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(OPTIONS)

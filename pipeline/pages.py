@@ -121,7 +121,8 @@ def _bounds(metadata: Any) -> str:
     """Bounds such as `>= 0, < 5`; those of an `Annotated[…, Field(…)]` sit one level deeper."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     flat = [inner for bound in metadata for inner in getattr(bound, "metadata", [bound])]
-    return ", ".join(f"{sign} {getattr(b, key):g}" for b in flat for key, sign in signs.items() if getattr(b, key, None) is not None)
+    found = ((sign, getattr(bound, key, None)) for bound in flat for key, sign in signs.items())
+    return ", ".join(f"{sign} {value}" for sign, value in found if value is not None)
 
 
 def _claim(claim: claims.Claim, verdict: dict[str, Any] | None) -> str:

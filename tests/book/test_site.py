@@ -99,7 +99,7 @@ def test_the_parameters_page_has_them_all_with_this_run_s_values(site):
 
     rows = {r.td.text: [c.text for c in r.select("td")] for r in soup(site / "parameters.html").select("tbody tr")}
     assert rows.keys() == profiles.Profile.model_fields.keys()
-    assert rows["repeat_lengths"][3] == "[4, 8]" and rows["seed"][1] == "whole number >= 0, < 2.14748e+09"
+    assert rows["repeat_lengths"][3] == "[4, 8]" and rows["seed"][1] == "whole number >= 0, < 2147483648"
 
 
 def test_sources_and_pages_hold_no_path_of_the_machine(site, built_project):

@@ -37,7 +37,9 @@ def papermill(chapter: Path, output: Path, *options: str) -> subprocess.Complete
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> Path:
     """Where models and results of these runs go: never the repository's own `runs/`."""
-    return tmp_path_factory.mktemp("runs")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # one training for all workers
+    return shared / "runs"
 
 
 @each
@@ -97,6 +99,7 @@ def test_claims_of_a_chapter_name_it_in_the_claims_file(chapter):
     assert {rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims.yml")} == named
 
 
+@pytest.mark.alone
 @each
 def test_plain_papermill_runs_it(chapter, tmp_path, runs):
     output = tmp_path / "out.ipynb"
