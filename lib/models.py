@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from lib import organisms, training  # noqa: F401  organisms: registers the book's own architecture with transformers
+from lib import organisms, provenance, training  # noqa: F401  organisms: registers the book's own architecture with transformers
 
 transformers_logging.disable_progress_bar()
 
@@ -248,7 +248,7 @@ def organism_snapshots(name: str, seed: int, p: Any) -> dict[int, Path]:
     if name not in training.RECIPES:
         raise ValueError(f"No recipe {name!r}. Recipes: {', '.join(sorted(training.RECIPES))}.")
     recipe = training.scaled(training.RECIPES[name], p.training_scale)
-    return dict(training.snapshots(training.ensure(recipe, seed, Path(p.runs_dir) / p.profile / "models")))
+    return dict(training.snapshots(training.ensure(recipe, seed, provenance.runs(p) / "models")))
 
 
 def architecture_of(config: Any) -> Architecture:

@@ -46,6 +46,11 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
     return path
 
 
+def runs(profile: profiles.Profile) -> Path:
+    """The folder of a profile's models and results; a relative `runs_dir` counts from the repository, wherever a notebook is opened."""
+    return ROOT / profile.runs_dir / profile.profile
+
+
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` as indented JSON, whole."""
     return write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

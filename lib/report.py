@@ -39,8 +39,7 @@ class Report:
 
     def __init__(self, chapter: str, profile: profiles.Profile, claims_file: str | Path | None = None):
         self.chapter, self.profile = chapter, profile
-        runs = Path(profile.runs_dir)
-        self.directory = (runs if runs.is_absolute() else provenance.ROOT / runs) / profile.profile / "results" / chapter
+        self.directory = provenance.runs(profile) / "results" / chapter
         self.models: list[dict[str, str]] = []
         self._claims = claims.load(claims_file or claims.PATH)
         self._verdicts: dict[str, dict[str, Any]] = {}

@@ -150,12 +150,17 @@ def copying(
     return torch.einsum("bhqw,bq->wbh", 4 * r - 1, share)
 
 
+def first_occurrence(tokens: Int[Tensor, "batch position"]) -> Bool[Tensor, "batch position"]:
+    """Positions whose token has not occurred before."""
+    return ~duplicate_target(tokens).any(2)
+
+
 def distinct_tokens(tokens: Int[Tensor, "batch position"]) -> tuple[Int[Tensor, "batch distinct"], Int[Tensor, "batch position"], Int[Tensor, "batch"]]:
     """Each sequence's distinct tokens in order of occurrence, the column of each position's token, and their number.
 
     Rows with fewer distinct tokens than the longest are filled with -1.
     """
-    first = ~duplicate_target(tokens).any(2)
+    first = first_occurrence(tokens)
     count = first.sum(1)
     column = first.cumsum(1) - 1
     distinct = torch.full((len(tokens), int(count.max())), -1, dtype=tokens.dtype, device=tokens.device)
