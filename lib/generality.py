@@ -5,13 +5,13 @@ some class, the query is where the last line's label is due, and the question is
 query's class. In a translation the query is a translated word, and the question is whether attention goes to the word
 that comes next in the *other* vocabulary.
 
-    lists = world_lists(world, rng, "four", shots=12, n=64)
+    lists = world_lists(world, rng, "four", lines=16, n=64)
     matching(opened, lists)["excess"]                   # [prompt, layer, head]
     translating(opened, *world_translations(world, rng, 64))["excess"]
 
 Three things could be mistaken for abstraction, and are kept out. A line that shares a word with the query's is matched
-literally: such lines do not count. A head that attends to lines at all attends to right ones by chance: `excess` takes
-off the share of right lines among those that count. A head may count places: for translations, `excess` takes off what
+literally: no line does (unless `literal` is asked for). A head that attends to lines at all attends to right ones by
+chance: `excess` takes off the share of right lines among all. A head may count places: for translations, `excess` takes off what
 it gives to the same place when the words of the second side are replaced by others.
 
 Caveat. Attention to the right line is not yet its use; take the heads out (`label_accuracy`) before you say so.
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -50,39 +51,44 @@ FRENCH = dict(
 class Lists:
     """Few-shot prompts. Position `query` of each is where the label is due; its own line is the last and counts as none.
 
-    line: number of the line that a position stands in, -1 for none. right: lines of the query's class. fresh: lines that
-    share no word with the query's line. label: the right next token, -1 where it is not one token.
+    line: number of the line that a position stands in, -1 for none. right: lines of the query's class. shared: lines that
+    share a word with the query's line. label: the right next token, -1 where it is not one token.
     """
 
     tokens: Int[Tensor, "prompt position"]
     line: Int[Tensor, "prompt position"]
     query: Int[Tensor, "prompt"]
     right: Bool[Tensor, "prompt line"]
-    fresh: Bool[Tensor, "prompt line"]
+    shared: Bool[Tensor, "prompt line"]
     label: Int[Tensor, "prompt"]
 
     def targets(self) -> tuple[Bool[Tensor, "prompt query key"], Bool[Tensor, "prompt query key"]]:
-        """Keys in right and in wrong lines that count, at each prompt's query."""
+        """Keys in right and in wrong lines, at each prompt's query."""
         here = torch.arange(self.tokens.shape[1]) == self.query[:, None]
-        inside = self.line.clamp(min=0)
-        counts = (self.line >= 0) & self.fresh.gather(1, inside)
-        right = self.right.gather(1, inside)
-        return tuple(here[:, :, None] & (counts & kind)[:, None, :] for kind in (right, ~right))
+        right = self.right.gather(1, self.line.clamp(min=0))
+        return tuple(here[:, :, None] & ((self.line >= 0) & kind)[:, None, :] for kind in (right, ~right))
 
     def chance(self) -> Float[Tensor, "prompt"]:
-        """Share of right lines among those that count."""
-        return (self.right & self.fresh).sum(1) / self.fresh.sum(1).clamp(min=1)
+        """Share of right lines."""
+        return self.right.float().mean(1)
 
 
-def world_lists(world, rng: np.random.Generator, task: str, shots: int, n: int) -> Lists:
-    """Prompts of a task of the book's world (`worlds.TASKS`): `<bos>`, lines of two words and a label, the last without."""
-    tokens, label, _ = (torch.from_numpy(part) for part in world.prompts(rng, task, shots, n))
-    lines = tokens[:, 1:-2].unflatten(1, (shots, 3))
-    shared = (lines[:, :, :2, None] == tokens[:, None, None, -2:]).flatten(2).any(2)
+def world_lists(world, rng: np.random.Generator, task: str, lines: int, n: int, literal: bool = False) -> Lists:
+    """Prompts of a task of the book's world (`worlds.TASKS`): `<bos>`, lines of two words and a label, the last without.
+
+    Words of the last line that stood in an earlier one are replaced there by others of their category, unless `literal`.
+    """
+    tokens, label, _ = (torch.from_numpy(part) for part in world.prompts(rng, task, lines, n))
+    words, last = tokens[:, 1:-2].unflatten(1, (lines, 3))[:, :, :2], tokens[:, -2:]
+    if not literal:
+        for prompt, line, side in (words[..., None] == last[:, None, None]).any(3).nonzero().tolist():
+            kind = next(ids for ids in world.categories.values() if int(words[prompt, line, side]) in ids)
+            words[prompt, line, side] = int(rng.choice(np.setdiff1d(kind, last[prompt].numpy())))  # a view: tokens change, too
     line = torch.arange(-1, tokens.shape[1] - 1).div(3, rounding_mode="floor").expand(n, -1).clone()
-    line[:, 0], line[:, -2:] = -1, -1
-    query = torch.full((n,), tokens.shape[1] - 1)
-    return Lists(tokens, line, query, lines[:, :, 2] == label[:, None], ~shared, label)
+    line[:, -2:] = -1
+    shared = (words[..., None] == last[:, None, None]).flatten(2).any(2)
+    right = tokens[:, 3::3] == label[:, None]
+    return Lists(tokens, line, torch.full((n,), tokens.shape[1] - 1), right, shared, label)
 
 
 def matching(opened, lists: Lists) -> dict[str, Float[Tensor, "prompt layer head"]]:
@@ -95,6 +101,25 @@ def matching(opened, lists: Lists) -> dict[str, Float[Tensor, "prompt layer head
     right, wrong = found.permute(1, 2, 0, 3)
     chance = lists.chance()[:, None, None]
     return {"right": right, "wrong": wrong, "excess": right - chance * (right + wrong)}
+
+
+def laid_out(opened, lists: Lists, prompt: int, heads: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """One prompt's lines as rows of two words and a label with the attention that each token gets from the query, by named head.
+
+    Line names carry their number, and a star for the query's class.
+    """
+    tokens, query = lists.tokens[prompt : prompt + 1], int(lists.query[prompt])
+    layers = sorted({layer for layer, _ in heads.values()})
+    seen = dict(zip(layers, capture.patterns(opened, tokens, layers), strict=True))
+    words = opened.tokenizer.convert_ids_to_tokens(tokens[0])
+    rows = []
+    for place in (lists.line[prompt] >= 0).nonzero()[:, 0].tolist():
+        line = int(lists.line[prompt, place])
+        inside = [w for w, other in zip(words, lists.line[prompt].tolist(), strict=True) if other == line]
+        name = f"{line + 1:02d} {' '.join(inside)}{' *' if lists.right[prompt, line] else ''}"
+        kind = ("1 word", "2 word", "3 label")[place - int((lists.line[prompt] == line).nonzero()[0])]
+        rows += [{"head": label, "line": name, "place": kind, "attention": float(seen[layer][0, head, query, place])} for label, (layer, head) in heads.items()]
+    return pd.DataFrame(rows)
 
 
 def label_accuracy(opened, lists: Lists, groups: Sequence[ablation.Heads]) -> Float[Tensor, "set prompt"]:
@@ -196,22 +221,29 @@ def spell(tokenizer, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
     return made["input_ids"], [int(np.searchsorted(ends, max(end - 1, 0), side="right")) for _, end in made["offset_mapping"]]
 
 
-def english_lists(opened, rng: np.random.Generator, shots: int, n: int) -> Lists:
+def english_lists(opened, rng: np.random.Generator, lines: int, n: int) -> Lists:
     """The paper's prompts `January lion: 0`, real words and real tokens; padded behind the query, which sees no padding."""
-    classes, drawn = rng.integers(len(SIDES), size=(n, shots + 1)), []
+    classes, drawn = rng.integers(len(SIDES), size=(n, lines + 1)), []
     classes[:, :4] = rng.permuted(np.tile(np.arange(4), (n, 1)), axis=1)
-    words = np.array([[[str(rng.choice(ENGLISH[name])) for name in SIDES[c]] for c in row] for row in classes])
+    words = np.array([_english_words(rng, row) for row in classes])
     for row, labels in zip(words, classes, strict=True):
-        lines = [(a, f" {b}", ":", f" {label}\n") for (a, b), label in zip(row, labels, strict=True)]
-        drawn.append(spell(opened.tokenizer, [piece for line in lines for piece in line][:-1]))
+        pieces = [(a, f" {b}", ":", f" {label}\n") for (a, b), label in zip(row, labels, strict=True)]
+        drawn.append(spell(opened.tokenizer, [part for line in pieces for part in line][:-1]))
     tokens, piece = _padded([ids for ids, _ in drawn], opened.bos, 0), _padded([places for _, places in drawn], _none(opened.bos), -1)
     line = piece.div(4, rounding_mode="floor")
     query = torch.tensor([len(ids) - (opened.bos is None) for ids, _ in drawn])
-    shared = (words[:, :-1, :, None] == words[:, None, -1:, :]).any((2, 3))
+    shared = torch.from_numpy((words[:, :-1, :, None] == words[:, None, -1:, :]).any((2, 3)))
     spelled = [spell(opened.tokenizer, [f" {c}"])[0] for c in range(4)]
     label = torch.tensor([spelled[c][0] if len(spelled[c]) == 1 else -1 for c in classes[:, -1]])
     right = torch.from_numpy(classes[:, :-1] == classes[:, -1:])
-    return Lists(tokens, torch.where(line < shots, line, -1), query, right, torch.from_numpy(~shared), label)
+    return Lists(tokens, torch.where(line < lines, line, -1), query, right, shared, label)
+
+
+def _english_words(rng: np.random.Generator, classes: np.ndarray) -> list[list[str]]:
+    """Two words for each class; those of the last line stand in no other."""
+    last = [str(rng.choice(ENGLISH[name])) for name in SIDES[classes[-1]]]
+    free = {name: [word for word in words if word not in last] for name, words in ENGLISH.items()}
+    return [[str(rng.choice(free[name])) for name in SIDES[c]] for c in classes[:-1]] + [last]
 
 
 def english_translations(opened, rng: np.random.Generator, n: int, lines: int = 4, words: int = 3) -> tuple[Translations, Translations]:
