@@ -182,6 +182,19 @@ def translating(opened, paired: Translations, placed: Translations) -> dict[str,
     return both | {"excess": both["paired"] - both["placed"]}
 
 
+def translation_accuracy(opened, texts: Translations, groups: Sequence[ablation.Heads]) -> Float[Tensor, "set text"]:
+    """Share of each text's translated words, from the second of a line on, that are the most probable next token, with
+    each set of heads set to zero (patterns run free)."""
+    queries = texts.target().any(2)[:, :-1]
+
+    def measure(logits: Tensor, tokens: Tensor) -> Tensor:
+        right = logits[:, :-1].argmax(-1) == tokens[:, 1:].to(logits.device)
+        asked = queries.repeat(len(tokens) // len(queries), 1).to(right.device)
+        return (right & asked).sum(1) / asked.sum(1).clamp(min=1)
+
+    return ablation.run(opened, texts.tokens, ablation.sets(groups, opened), measure=measure)
+
+
 # --- parts of claims ------------------------------------------------------------------------------------------------
 
 

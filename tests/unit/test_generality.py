@@ -137,6 +137,16 @@ def test_translating_head_is_told_from_one_that_counts(opened, world):
     assert found["paired"][PLACE] > 0.9 and abs(float(found["excess"][PLACE])) < 0.02
 
 
+def test_translation_accuracy_counts_translated_words_only(opened, world):
+    texts, _ = generality.world_translations(world, rng(), 5)
+    queries = texts.target().any(2)
+    assert all(int(texts.side[text, place + 1]) == 1 for text, place in queries.nonzero().tolist())
+    with torch.no_grad():
+        said = opened.module(texts.tokens).logits.argmax(-1)
+    right = [float((said[i, :-1] == texts.tokens[i, 1:])[queries[i, :-1]].float().mean()) for i in range(5)]
+    assert generality.translation_accuracy(opened, texts, [[]])[0].tolist() == pytest.approx(right)
+
+
 # --- parts of claims ------------------------------------------------------------------------------------------------
 
 
