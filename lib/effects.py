@@ -127,10 +127,11 @@ class Bench:
         return pd.DataFrame(rows)
 
 
-def own_bench(name: str, seed: int, p, rng: np.random.Generator) -> Bench:
-    """One of the book's own models after training, on `p.texts` fresh texts of the kind that it was trained on."""
+def own_bench(name: str, seed: int, p, rng: np.random.Generator, kind: str | None = None) -> Bench:
+    """One of the book's own models after training, on `p.texts` fresh texts like those that it was trained on; `kind`: of a world."""
     opened = models.open_organism(name, seed, p)
-    texts = training.RECIPES[name].make_corpus().batch(rng, p.texts)
+    corpus = training.RECIPES[name].make_corpus()
+    texts = corpus.batch(rng, p.texts) if kind is None else corpus.documents(rng, p.texts, kind).tokens
     return Bench.of(opened, torch.from_numpy(texts), *windows(opened.context))
 
 
@@ -197,12 +198,12 @@ def recovered(gone: Float[Tensor, "text position"], put: Float[Tensor, "text pos
 # --- parts of claims ------------------------------------------------------------------------------------------------
 
 
-def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int) -> list[Estimate]:
+def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int, prefix: str = "") -> list[Estimate]:
     """Parts of O10: share of the in-context score lost without all `heads`, zeroed with patterns held or set to their
     mean with patterns free, and without as many others (mean over the sets). Not a number where there are no heads."""
     losses = {"joint": bench.without([heads], held=True)[0], "joint-mean": bench.without([heads], "mean")[0], "others": bench.without(others, held=True).mean(0)}
     none = float("nan") if not heads else 0.0
-    return [Estimate.of(part, seed, bench.share_lost(lost + none, rng, resamples), len(lost)) for part, lost in losses.items()]
+    return [Estimate.of(prefix + part, seed, bench.share_lost(lost + none, rng, resamples), len(lost)) for part, lost in losses.items()]
 
 
 def spared(part: str, seed: int, bench: Bench, heads: Heads, rng: np.random.Generator, resamples: int, least: float = 0.1) -> Estimate:
