@@ -5,6 +5,9 @@ Models that an earlier run of the book has trained are used; those that are miss
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,16 @@ def test_induction_heads_of_two_layers_sit_in_the_second(seed, followed):
 def test_smeared_keys_bring_the_change_forward(seed, followed):
     onset = {name: float(onsets.crossing(c.steps, c.scores.mean(0))) for (name, s), c in followed.items() if s == seed}
     assert onset["one_layer_smeared"] < onset["two_layer"]
+
+
+def papermill(*options: str, runs: Path) -> subprocess.CompletedProcess[str]:
+    """Chapter 2 under the smoke profile."""
+    command = [sys.executable, "-m", "papermill", "chapters/02_phase_change.ipynb", str(runs / "out.ipynb"), "-f", "params/smoke.yaml"]
+    command += ["-p", "runs_dir", str(runs), *options]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280)
+
+
+def test_a_single_model_is_refused_before_any_training(tmp_path):
+    result = papermill("-p", "model", "no/matter", runs=tmp_path)
+    assert result.returncode != 0 and "name its `checkpoints` too" in result.stderr
+    assert not (tmp_path / "smoke" / "models").exists()
