@@ -124,7 +124,7 @@ def measure(
     for start in range(0, len(encoded.tokens), batch):
         part = encoded.part(start, start + batch)
         source = _WithValues(opened)
-        parts.append(capture.stream(source, part.tokens, _measure(source, part, variants, copying)))
+        parts.append(capture.stream(source, part.tokens, layer_measure(source, part, variants, copying)))
     joined = {key: torch.cat([part[key] for part in parts], 2) for key in parts[0]}
     result = {}
     for name, choices in variants.items():
@@ -134,13 +134,13 @@ def measure(
     return result
 
 
-def _measure(source: _WithValues, part: Encoded, variants: Mapping[str, Choices], copying: bool) -> capture.Measure:
-    """The measure of one batch, for `capture.stream`."""
+def layer_measure(source, part: Encoded, variants: Mapping[str, Choices], copying: bool = False) -> capture.Measure:
+    """The measure of one batch, for `capture.stream`. The input `context` needs a source that keeps values, as `measure` makes it."""
     seen = relations.moved(relations.see(part.tokens, part.lengths), source.device)
     triplets = relations.moved(part.triplets, source.device)
     embeddings, unembedding = source.W_E[seen.vocabulary], source.unembedding(seen.vocabulary)
 
-    def layer_measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
+    def of_layer(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
         pattern = pattern if pattern.dtype == torch.float64 else pattern.float()
         w, (E, U) = _as(pattern, source.head_weights(layer)), (x.to(pattern) for x in (embeddings, unembedding))
         reads = {"raw": lambda: relations.embedding_values(E, w.W_V, seen), "context": lambda: source.read(pattern.shape[1]).to(pattern)}
@@ -158,7 +158,7 @@ def _measure(source: _WithValues, part: Encoded, variants: Mapping[str, Choices]
             result |= {f"{name}/{key}": value for key, value in sums.items()}
         return result
 
-    return layer_measure
+    return of_layer
 
 
 def _as(like: Tensor, weights):
