@@ -118,7 +118,9 @@ class Bench:
         row = {"share_lost": share.value.mean(), "low": low, "high": high, "score": self.score(losses).mean()} | ends
         return {name: float(value) for name, value in row.items()}
 
-    def table(self, groups: dict[str, Sets], rng: np.random.Generator, resamples: int, ways: Sequence[tuple[str, bool]] = FREE_AND_HELD) -> pd.DataFrame:
+    def table(
+        self, groups: dict[str, Sets], rng: np.random.Generator, resamples: int, ways: Sequence[tuple[str, bool]] = FREE_AND_HELD
+    ) -> pd.DataFrame:
         """One row for each way (how, held) of removing each of the named sets (or, averaged, lists of sets) of heads."""
         rows = []
         for how, held in ways:
@@ -152,13 +154,17 @@ def over_training(name: str, seed: int, p, tokens: Int[Tensor, "text token"]) ->
 def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor, "text position"]]:
     """Losses of the first and the last of a profile's `checkpoints` (directories, or revisions of its `model`)."""
     places = [(c, None) if Path(c).is_dir() else (p.model, c) for c in (p.checkpoints[0], p.checkpoints[-1])]
-    return [capture.token_losses(models.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code), tokens) for name, revision in places]
+    return [
+        capture.token_losses(models.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code), tokens) for name, revision in places
+    ]
 
 
 # --- numbers with intervals over texts ------------------------------------------------------------------------------
 
 
-def ratio_draws(numerator: Float[Tensor, "text *rest"], denominator: Float[Tensor, "text"], rng: np.random.Generator, resamples: int = 2000) -> Float[Tensor, "draw *rest"]:
+def ratio_draws(
+    numerator: Float[Tensor, "text *rest"], denominator: Float[Tensor, "text"], rng: np.random.Generator, resamples: int = 2000
+) -> Float[Tensor, "draw *rest"]:
     """Sum of the numerator over texts divided by that of the denominator, over the texts and then over bootstrap draws of them.
 
     The first draw is the texts themselves, so `draws[0]` is the estimate.
@@ -181,7 +187,9 @@ def interval(draws: Float[Tensor, "draw *rest"]) -> Interval:
     return Interval(draws[0], low, high)
 
 
-def undone(effect: Float[Tensor, "*set text position"], change: Float[Tensor, "text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
+def undone(
+    effect: Float[Tensor, "*set text position"], change: Float[Tensor, "text position"], rng: np.random.Generator, resamples: int = 2000
+) -> Interval:
     """Effect on per-token losses along the before-and-after vector, in units of that vector's length.
 
     effect: losses with heads removed minus clean losses; change: losses after minus before the phase change. The paper's
@@ -190,7 +198,13 @@ def undone(effect: Float[Tensor, "*set text position"], change: Float[Tensor, "t
     return ratio(torch.einsum("...tp,tp->t...", effect, change), (change**2).sum(1), rng, resamples)
 
 
-def recovered(gone: Float[Tensor, "text position"], put: Float[Tensor, "text position"], clean: Float[Tensor, "text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
+def recovered(
+    gone: Float[Tensor, "text position"],
+    put: Float[Tensor, "text position"],
+    clean: Float[Tensor, "text position"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Interval:
     """Share of the loss that removing heads costs which an ideal pattern in their place gives back: 1 is all of it."""
     return ratio((gone - put).mean(1), (gone - clean).mean(1), rng, resamples)
 
@@ -201,7 +215,11 @@ def recovered(gone: Float[Tensor, "text position"], put: Float[Tensor, "text pos
 def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int, prefix: str = "") -> list[Estimate]:
     """Parts of O10: share of the in-context score lost without all `heads`, zeroed with patterns held or set to their
     mean with patterns free, and without as many others (mean over the sets). Not a number where there are no heads."""
-    losses = {"joint": bench.without([heads], held=True)[0], "joint-mean": bench.without([heads], "mean")[0], "others": bench.without(others, held=True).mean(0)}
+    losses = {
+        "joint": bench.without([heads], held=True)[0],
+        "joint-mean": bench.without([heads], "mean")[0],
+        "others": bench.without(others, held=True).mean(0),
+    }
     none = float("nan") if not heads else 0.0
     return [Estimate.of(prefix + part, seed, bench.share_lost(lost + none, rng, resamples), len(lost)) for part, lost in losses.items()]
 

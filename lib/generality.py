@@ -118,7 +118,10 @@ def laid_out(opened, lists: Lists, prompt: int, heads: dict[str, tuple[int, int]
         inside = [w for w, other in zip(words, lists.line[prompt].tolist(), strict=True) if other == line]
         name = f"{line + 1:02d} {' '.join(inside)}{' *' if lists.right[prompt, line] else ''}"
         kind = ("1 word", "2 word", "3 label")[place - int((lists.line[prompt] == line).nonzero()[0])]
-        rows += [{"head": label, "line": name, "place": kind, "attention": float(seen[layer][0, head, query, place])} for label, (layer, head) in heads.items()]
+        rows += [
+            {"head": label, "line": name, "place": kind, "attention": float(seen[layer][0, head, query, place])}
+            for label, (layer, head) in heads.items()
+        ]
     return pd.DataFrame(rows)
 
 
@@ -198,7 +201,9 @@ def translation_accuracy(opened, texts: Translations, groups: Sequence[ablation.
 # --- parts of claims ------------------------------------------------------------------------------------------------
 
 
-def best_of_half(part: str, seed: int, excess: Float[Tensor, "text layer head"], heads: ablation.Heads, rng: np.random.Generator, resamples: int) -> Estimate:
+def best_of_half(
+    part: str, seed: int, excess: Float[Tensor, "text layer head"], heads: ablation.Heads, rng: np.random.Generator, resamples: int
+) -> Estimate:
     """The head with the largest excess on every second text, measured on the others, so that choosing it adds nothing.
 
     Not a number where there are no heads.
@@ -210,7 +215,9 @@ def best_of_half(part: str, seed: int, excess: Float[Tensor, "text layer head"],
     return Estimate.of(part, seed, bootstrap_mean(measured, rng, resamples), len(measured))
 
 
-def contrast(part: str, seed: int, excess: Float[Tensor, "text layer head"], heads: ablation.Heads, rng: np.random.Generator, resamples: int) -> Estimate:
+def contrast(
+    part: str, seed: int, excess: Float[Tensor, "text layer head"], heads: ablation.Heads, rng: np.random.Generator, resamples: int
+) -> Estimate:
     """Mean excess of the heads less that of all other heads. Not a number where either side is empty."""
     chosen = torch.zeros(excess.shape[1:], dtype=torch.bool)
     for layer, head in heads:

@@ -38,7 +38,10 @@ def verdicts(*kinds: str) -> dict[str, str]:
         lists = generality.matching(opened, generality.world_lists(WORLD, rng, "four", 16, 60))["excess"]
         spoken = generality.translating(opened, *generality.world_translations(WORLD, rng, 40))["excess"]
         for part, excess in (("category", lists), ("translation", spoken)):
-            estimates += [generality.best_of_half(part, seed, excess, HEAD, rng, 200), generality.contrast(f"{part}-heads", seed, excess, HEAD, rng, 200)]
+            estimates += [
+                generality.best_of_half(part, seed, excess, HEAD, rng, 200),
+                generality.contrast(f"{part}-heads", seed, excess, HEAD, rng, 200),
+            ]
     return {name: part["verdict"] for name, part in claims.judge(claims.load()["O12"], estimates)["parts"].items()}
 
 
