@@ -33,7 +33,7 @@ def half(found: Found, odd: bool) -> Found:
 
 def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
     """By how much the index exceeds the largest of the named controls; NaN where too few events passed."""
-    return found.summary["index"] - torch.stack([found.summary[name] for name in less]).amax(0)
+    return relations.excess(found.sums, found.encoded.triplets, less).masked_fill(found.summary["events"] < found.min_events, torch.nan)
 
 
 def best_heads(found: Found, less: tuple[str, ...], seed: int, rounds: int = 500) -> dict[str, tuple[tuple[int, int], float, float, float]]:

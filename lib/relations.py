@@ -354,29 +354,39 @@ def ratio(sums: dict[str, Tensor], triplets: Triplets, name: str) -> tuple[Float
     return {"index": (sums["tail"], sums["events"]), "fake": (sums["fake"], sums["fake_events"]), "random": (sums["random"], sums["events"])}[name]
 
 
+def excess_parts(sums: dict[str, Tensor], triplets: Triplets, name: str) -> list[tuple[Float[Tensor, "*head n"], Float[Tensor, "*head n"]]]:
+    """Quotients (above, below the line, per triplet) that add up to the index less a control, over the events that have that control."""
+    above, below = ratio(sums, triplets, name)
+    if name == "fake":  # visible at some of a triplet's events only, so that the two are averaged apart
+        return [(sums["tail"], sums["events"]), (-above, below)]
+    return [(sums["tail"] * (below > 0) - above, below)]
+
+
+def excess(sums: dict[str, Tensor], triplets: Triplets, less: tuple[str, ...]) -> Float[Tensor, "*head relation"]:
+    """What the index exceeds the largest of the named controls by; NaN without events."""
+    gaps = [sum(by_relation(above, triplets) / by_relation(below, triplets) for above, below in excess_parts(sums, triplets, name)) for name in less]
+    return torch.stack(gaps).amin(0)
+
+
 def bootstrap(
     sums: dict[str, Tensor], triplets: Triplets, generator: torch.Generator, rounds: int = 500, less: tuple[str, ...] = (), level: float = 0.95
 ) -> Float[Tensor, "2 *head relation"]:
-    """Interval (low, high) over documents, drawn with replacement, of the pooled index, or of what it exceeds the largest of some controls by."""
+    """Interval (low, high) over documents, drawn with replacement, of the pooled index, or with `less` of its `excess`."""
     documents = int(triplets.document.max()) + 1
     drawn = torch.randint(documents, (rounds, documents), generator=generator)
     weights = torch.zeros(rounds, documents).scatter_add(1, drawn, torch.ones(rounds, documents)).to(sums["tail"])
-    values = _drawn(sums, triplets, "index", weights)
-    if less:
-        values = values - torch.stack([_drawn(sums, triplets, name, weights) for name in less]).amax(0)
+    parts = [excess_parts(sums, triplets, name) for name in less] or [[ratio(sums, triplets, "index")]]
+    values = torch.stack([sum(_drawn(above, triplets, weights) / _drawn(below, triplets, weights) for above, below in rows) for rows in parts]).amin(0)
     edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype)
     return torch.nanquantile(values, edges, dim=0)
 
 
-def _drawn(sums: dict[str, Tensor], triplets: Triplets, name: str, weights: Float[Tensor, "round document"]) -> Float[Tensor, "round *head relation"]:
-    """The pooled index or a control in each resample."""
+def _drawn(value: Float[Tensor, "*head n"], triplets: Triplets, weights: Float[Tensor, "round document"]) -> Float[Tensor, "round *head relation"]:
+    """Sums over the triplets of each relation in each resample of documents."""
     documents, relations = weights.shape[1], len(triplets.names)
     cell = triplets.document * relations + triplets.relation
-    parts = []
-    for value in ratio(sums, triplets, name):
-        grid = value.new_zeros(*value.shape[:-1], documents * relations).index_add(-1, cell, value)
-        parts.append(torch.einsum("bd,...dr->b...r", weights, grid.unflatten(-1, (documents, relations))))
-    return parts[0] / parts[1]
+    grid = value.new_zeros(*value.shape[:-1], documents * relations).index_add(-1, cell, value)
+    return torch.einsum("bd,...dr->b...r", weights, grid.unflatten(-1, (documents, relations)))
 
 
 def exchange_test(
