@@ -212,8 +212,8 @@ def recovered(
 # --- parts of claims ------------------------------------------------------------------------------------------------
 
 
-def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int, prefix: str = "") -> list[Estimate]:
-    """Parts of O10: share of the in-context score lost without all `heads`, zeroed with patterns held or set to their
+def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int) -> list[Estimate]:
+    """Parts of O10 and O10-same-layers: share of the in-context score lost without all `heads`, zeroed with patterns held or set to their
     mean with patterns free, and without as many others (mean over the sets). Not a number where there are no heads."""
     losses = {
         "joint": bench.without([heads], held=True)[0],
@@ -221,7 +221,7 @@ def joint(seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Ge
         "others": bench.without(others, held=True).mean(0),
     }
     none = float("nan") if not heads else 0.0
-    return [Estimate.of(prefix + part, seed, bench.share_lost(lost + none, rng, resamples), len(lost)) for part, lost in losses.items()]
+    return [Estimate.of(part, seed, bench.share_lost(lost + none, rng, resamples), len(lost)) for part, lost in losses.items()]
 
 
 def spared(part: str, seed: int, bench: Bench, heads: Heads, rng: np.random.Generator, resamples: int, least: float = 0.1) -> Estimate:

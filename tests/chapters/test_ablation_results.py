@@ -26,8 +26,7 @@ def o10(benches, heads) -> dict[str, str]:
     for seed, bench in enumerate(benches):
         others, _ = effects.controls([*PAIR], bench.opened, rng, 4)
         rest = [(layer, head) for layer in range(2) for head in range(8) if (layer, head) not in PAIR]
-        estimates += [e for prefix in ("", "world-") for e in effects.joint(seed, bench, heads, others, rng, 100, prefix)]
-        estimates += [effects.spared("most-others", seed, bench, rest, rng, 100)]
+        estimates += effects.joint(seed, bench, heads, others, rng, 100) + [effects.spared("most-others", seed, bench, rest, rng, 100)]
     return verdicts("O10", estimates)
 
 
