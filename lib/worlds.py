@@ -80,12 +80,12 @@ HELD_OUT: frozenset[frozenset[str]] = frozenset(
 )
 # Share of each kind among the documents.
 SHARES: dict[str, float] = {
-    "pairs": 0.17,
-    "singles": 0.12,
-    "categories": 0.03,
-    "repeats": 0.40,
+    "pairs": 0.16,
+    "singles": 0.11,
+    "categories": 0.02,
+    "repeats": 0.35,
     "stories": 0.02,
-    "graph": 0.17,
+    "graph": 0.25,
     "sentences": 0.07,
     "translations": 0.02,
 }
