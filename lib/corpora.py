@@ -20,8 +20,8 @@ from lib.provenance import write_whole
 from lib.triplets import Document, Link, Tree, of_doc
 
 HOMES = {
-    "agenda/preprocessed.test.tsv": "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420/data/preprocessed.test.tsv",
-    "agenda/preprocessed.val.tsv": "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420/data/preprocessed.val.tsv",
+    "agenda/preprocessed.test.tsv": "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420aa48697dfb7a1ced3a62f955031664ed3/data/preprocessed.test.tsv",
+    "agenda/preprocessed.val.tsv": "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420aa48697dfb7a1ced3a62f955031664ed3/data/preprocessed.val.tsv",
     "ud_english_ewt/en_ewt-ud-dev.conllu": "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/15d613d/en_ewt-ud-dev.conllu",
     "ud_english_ewt/en_ewt-ud-test.conllu": "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/15d613d/en_ewt-ud-test.conllu",
     "wikitext-2/valid.txt": "https://raw.githubusercontent.com/pytorch/examples/77f55b9/word_language_model/data/wikitext-2/valid.txt",
