@@ -93,9 +93,9 @@ class Course:
 
 
 def texts_of(name: str, p) -> Int[Tensor, "text token"]:
-    """`p.texts` fresh texts of the kind that a recipe trains on; the same for every model of that kind."""
+    """`p.course_texts` fresh texts of the kind that a recipe trains on; the same for every model of that kind."""
     rng = np.random.default_rng([p.seed, 1])
-    return torch.from_numpy(training.RECIPES[name].make_corpus().batch(rng, p.texts))
+    return torch.from_numpy(training.RECIPES[name].make_corpus().batch(rng, p.course_texts))
 
 
 def follow(name: str, seed: int, p, texts: Int[Tensor, "text token"]) -> Course:
@@ -186,7 +186,7 @@ def successors(corpus, rng: np.random.Generator, words: np.ndarray) -> np.ndarra
 
 def pair_losses(name: str, seed: int, p) -> tuple[Float[Tensor, "snapshot"], dict[str, Float[Tensor, "text snapshot"]]]:
     """Steps, and for each kind of pair the loss of the last token of each text at every snapshot."""
-    texts = pair_texts(training.RECIPES[name].make_corpus(), np.random.default_rng([p.seed, 3]), p.texts)
+    texts = pair_texts(training.RECIPES[name].make_corpus(), np.random.default_rng([p.seed, 3]), p.course_texts)
     kept = models.organism_snapshots(name, seed, p)
     opened = models.open_model(kept[min(kept)])
     together = torch.cat([texts[kind] for kind in PAIR_KINDS])

@@ -65,6 +65,12 @@ class Detection(Group):
     resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples behind an interval.")
 
 
+class Courses(Group):
+    """Models followed through training (chapters 2 and 3)."""
+
+    course_texts: int = Field(128, ge=2, le=10_000, description="Texts on which losses through training are measured; the units of their intervals.")
+
+
 class Interventions(Group):
     """Heads removed, held and replaced (chapter 4)."""
 
@@ -98,11 +104,11 @@ class Generality(Group):
     list_prompts: int = Field(96, ge=4, le=10_000, description="Lists, and texts of translations, that a model is shown.")
 
 
-class Profile(Run, Model, Detection, Interventions, RelationIndex, Generality):
+class Profile(Run, Model, Detection, Courses, Interventions, RelationIndex, Generality):
     """All parameters of all chapters."""
 
 
-GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Interventions, RelationIndex, Generality)
+GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Courses, Interventions, RelationIndex, Generality)
 
 
 class ProfileError(ValueError):
