@@ -38,6 +38,7 @@ CORPORA: dict[str, Source] = {
     "bigram_blocks": Source("lib.sequences", "BigramBlocks"),
     "phrases": Source("lib.sequences", "Phrases"),
     "world": Source("lib.worlds", "World"),
+    "lists": Source("lib.listworld", "ListWorld"),
     "repeated_random": Source("lib.sequences", "RepeatedRandom"),
 }
 
@@ -135,6 +136,10 @@ _ALL = (
     Recipe(
         name="world", corpus="world", steps=5000, lr=4e-3, warmup=100,
         architecture=Architecture(heads=8), weight_decay=0.05, snapshots=grid(5000, 250, range(0, 2000, 50)),
+    ),
+    Recipe(
+        name="lists", corpus="lists", steps=3000, lr=4e-3, warmup=100,
+        architecture=Architecture(heads=8), weight_decay=0.05, snapshots=grid(3000, 250),
     ),
 )
 
