@@ -86,8 +86,17 @@ Only ratios within one run mean something: the times themselves belong to the ma
 
 def _row(row: dict[str, Any]) -> list[str]:
     link = f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{row["id"]}</a>'
-    ours = report.measured(row) if row["measured"] is not None else str(row.get("why", "–"))
-    return [link, *map(html.escape, (row["statement"], row["reported"], ours)), badge(row["verdict"])]
+    return [link, html.escape(row["statement"]), html.escape(row["reported"]), _ours(row), badge(row["verdict"])]
+
+
+def _ours(row: dict[str, Any]) -> str:
+    """What was measured; of a claim with several parts each part, for a verdict may hang on the least of them."""
+    if row["verdict"] == claims.UNTESTABLE and row.get("why"):
+        return html.escape(row["why"])
+    parts = row.get("parts") or {"": row}
+    lines = [f"{name + ': ' if len(parts) > 1 else ''}{report.measured(part)}" for name, part in parts.items()]
+    marks = [f" <em>{part['verdict']}</em>" if len(parts) > 1 else "" for part in parts.values()]
+    return "<br>".join(html.escape(line.split(", n =")[0]) + mark for line, mark in zip(lines, marks, strict=True))
 
 
 def badge(verdict: str) -> str:
