@@ -93,10 +93,11 @@ def _ours(row: dict[str, Any]) -> str:
     """What was measured; of a claim with several parts each part, for a verdict may hang on the least of them."""
     if row["verdict"] == claims.UNTESTABLE and row.get("why"):
         return html.escape(row["why"])
-    parts = row.get("parts") or {"": row}
-    lines = [f"{name + ': ' if len(parts) > 1 else ''}{report.measured(part)}" for name, part in parts.items()]
-    marks = [f" <em>{part['verdict']}</em>" if len(parts) > 1 else "" for part in parts.values()]
-    return "<br>".join(html.escape(line.split(", n =")[0]) + mark for line, mark in zip(lines, marks, strict=True))
+    parts = row.get("parts") or {}
+    if len(parts) < 2:
+        return html.escape(report.measured(row))
+    short = {name: report.measured(part).split(", n =")[0] for name, part in parts.items()}
+    return "<br>".join(f"{html.escape(f'{name}: {short[name]}')} <em>{part['verdict']}</em>" for name, part in parts.items())
 
 
 def badge(verdict: str) -> str:
