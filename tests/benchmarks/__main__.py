@@ -40,17 +40,23 @@ def peers() -> tuple[Path | None, str]:
     return python, ""
 
 
+def measured(python: str, name: str, *options: str) -> dict:
+    """The record that a benchmark prints last, measured in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    environment.setdefault("OMP_NUM_THREADS", "2")
+    command = [python, "-m", f"tests.benchmarks.{name}", *options]
+    run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure speed and memory; write runs/benchmarks.json.")
     parser.add_argument("--repeats", type=int, default=9, help="interleaved repeats behind each median")
     parser.add_argument("--no-peer", action="store_true", help="leave TransformerLens out")
     options = parser.parse_args()
     python, why = (None, "left out on request") if options.no_peer else peers()
-    command = [str(python or sys.executable), "-m", "tests.benchmarks.detection", str(options.repeats), "0" if python is None else "1"]
-    threads = os.environ.get("OMP_NUM_THREADS", "2")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
-    measured = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    record = json.loads(measured.stdout.splitlines()[-1])
+    record = measured(str(python or sys.executable), "detection", str(options.repeats), "0" if python is None else "1")
+    record["rows"] += measured(sys.executable, "relation_index", str(max(1, options.repeats // 3)))["rows"]
     if why:
         record["setting"]["Peer"] = f"TransformerLens 4 was not measured: {why}"
     print(write_json(ROOT / "runs" / "benchmarks.json", record).relative_to(ROOT))

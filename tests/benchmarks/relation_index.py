@@ -166,4 +166,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]:
         print(memory(sys.argv[2]))
     else:
-        print(json.dumps(run(int(sys.argv[1]) if sys.argv[1:] else 5), indent=1))
+        print(json.dumps(run(int(sys.argv[1]) if sys.argv[1:] else 5)))
