@@ -160,7 +160,7 @@ def test_a_snapshot_of_planted_heads(rng):
 def small(tmp_path_factory):
     """A profile under which a run takes a second."""
     folder = str(tmp_path_factory.mktemp("runs"))
-    values = {"profile": "tiny", "runs_dir": folder, "seeds": [0], "training_scale": 0.02, "texts": 4, "examples": 2, "resamples": 100}
+    values = {"profile": "tiny", "runs_dir": folder, "seeds": [0], "training_scale": 0.02, "course_texts": 4, "examples": 2, "resamples": 100}
     return profiles.validate(values, "test")
 
 
