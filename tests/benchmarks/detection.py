@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFa
 
 from lib import capture, detection, models, scores
 
-SEQUENCES, BLOCK, REPEATS, BOS = 4, 50, 4, 0
+SEQUENCES, BLOCK, REPEATS, BOS = 10, 50, 4, 0
 THREE = ("prefix", "previous", "duplicate")
 
 
