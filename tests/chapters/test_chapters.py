@@ -121,8 +121,13 @@ def test_plain_papermill_runs_it(chapter, tmp_path, runs):
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [(("sead", "1"), "Did you mean `seed`?"), (("seed", "1.5"), "`seed`"), (("examples", "0"), "`examples`")],
-    ids=["misspelt", "wrong type", "out of range"],
+    [
+        (("sead", "1"), "Did you mean `seed`?"),
+        (("seed", "1.5"), "`seed`"),
+        (("examples", "0"), "`examples`"),
+        (("model", "./no/such/model"), "No directory ./no/such/model"),
+    ],
+    ids=["misspelt", "wrong type", "out of range", "missing model"],
 )
 @pytest.mark.skipif(not CHAPTERS, reason="no chapter yet")
 def test_a_wrong_parameter_stops_before_any_work(option, said, tmp_path, runs):
