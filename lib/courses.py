@@ -49,7 +49,7 @@ class Course:
     def scores(self) -> Float[Tensor, "text snapshot"]:
         """In-context score of each text in nats: loss near the end less loss near the start of the context."""
         early, late = effects.windows(self.losses.shape[2] + 1)
-        return (self.losses[..., late].mean(2) - self.losses[..., early].mean(2)).T
+        return scores.in_context_score(self.losses, early, late).T
 
     @cached_property
     def loss(self) -> Float[Tensor, "text snapshot"]:

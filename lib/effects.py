@@ -97,7 +97,7 @@ class Bench:
 
     def score(self, losses: Float[Tensor, "*set text position"]) -> Float[Tensor, "*set text"]:
         """In-context score of each text, in nats."""
-        return losses[..., self.late].mean(-1) - losses[..., self.early].mean(-1)
+        return scores.in_context_score(losses, self.early, self.late)
 
     def share_lost(self, losses: Float[Tensor, "*set text position"], rng: np.random.Generator, resamples: int = 2000) -> Interval:
         """Share of the in-context score that is gone, for each set: 1 is all of it, negative is a better score than before."""

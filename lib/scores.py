@@ -168,12 +168,12 @@ def distinct_tokens(tokens: Int[Tensor, "batch position"]) -> tuple[Int[Tensor, 
     return distinct, (tokens[:, :, None] == distinct[:, None, :]).int().argmax(2), count
 
 
-def in_context_score(losses: Float[Tensor, "batch position"], early: slice, late: slice) -> Float[Tensor, "batch"]:
+def in_context_score(losses: Float[Tensor, "*rest position"], early: slice, late: slice) -> Float[Tensor, "*rest"]:
     """Mean loss over the late positions minus mean loss over the early ones, in nats; negative = learning in context.
 
     Olsson et al. take the 500th minus the 50th token of 512; short contexts take means over windows.
     """
-    return losses[:, late].mean(1) - losses[:, early].mean(1)
+    return losses[..., late].mean(-1) - losses[..., early].mean(-1)
 
 
 def is_induction(prefix: Float[Tensor, "length layer head"], null_high: Float[Tensor, "length layer head"], copying: Float[Tensor, "layer head"], threshold: float) -> Bool[Tensor, "layer head"]:
