@@ -68,10 +68,11 @@ def heatmap(
     title: str | None = None,
     domain: tuple[float | int, float | int] | None = None,
     height: int | None = None,
+    numbers: bool | None = None,
 ) -> alt.LayerChart:
     """One cell per row of `frame`, layer by head; hover shows every column.
 
-    `null` names a column with the upper end of the null's interval: cells above it get a frame.
+    `numbers` writes the values into the cells (None: if they are few). `null` names a column with the upper end of the null's interval: cells above it get a frame.
     Values that take both signs get a diverging scale, centred at zero.
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
@@ -82,10 +83,11 @@ def heatmap(
     if null is not None:
         above = base.transform_filter(alt.datum[value] > alt.datum[null])
         layers.append(above.mark_rect(filled=False, fillOpacity=0, stroke="currentColor", strokeWidth=2))
-    if len(frame) <= 96:
+    if numbers or (numbers is None and len(frame) <= 96):
         dark = alt.datum[value] < (low + high) / 2 if low >= 0 else alt.expr.abs(alt.datum[value]) > 0.6 * bound
+        digits = "d" if pd.api.types.is_integer_dtype(frame[value]) else ".2f"
         ink = alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
-        layers.append(base.mark_text(fontSize=11).encode(text=alt.Text(f"{value}:Q", format=".2f"), color=ink))
+        layers.append(base.mark_text(fontSize=11).encode(text=alt.Text(f"{value}:Q", format=digits), color=ink))
     return alt.layer(*layers).properties(width=WIDTH, height=height or max(40, 34 * frame[y].nunique()))
 
 

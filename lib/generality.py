@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lib import ablation, capture, scores
+from lib import ablation, capture, scores, tasks
 from lib.claims import Estimate
 from lib.statistics import bootstrap_mean
 
@@ -74,11 +74,11 @@ class Lists:
 
 
 def world_lists(world, rng: np.random.Generator, task: str, lines: int, n: int, literal: bool = False) -> Lists:
-    """Prompts of a task of the book's world (`worlds.TASKS`): `<bos>`, lines of two words and a label, the last without.
+    """Prompts of a task of the book's world (`tasks.TASKS`): `<bos>`, lines of two words and a label, the last without.
 
     Words of the last line that stood in an earlier one are replaced there by others of their category, unless `literal`.
     """
-    tokens, label, _ = (torch.from_numpy(part) for part in world.prompts(rng, task, lines, n))
+    tokens, label, _ = (torch.from_numpy(part) for part in tasks.prompts(world, rng, task, lines, n))
     words, last = tokens[:, 1:-2].unflatten(1, (lines, 3))[:, :, :2], tokens[:, -2:]
     if not literal:
         for prompt, line, side in (words[..., None] == last[:, None, None]).any(3).nonzero().tolist():

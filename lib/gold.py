@@ -12,8 +12,9 @@ import numpy as np
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
+from lib.lexicon import COLUMN, COLUMNS, RELATIONS, SUBJECTS
 from lib.triplets import Document, Link, Tree, relation_of
-from lib.worlds import COLUMN, COLUMNS, RELATIONS, SUBJECTS, Sample, World
+from lib.worlds import Sample, World
 
 # What could stand for a noun in a sentence is another noun that can do the same: hens do not stand for hammers.
 CLASSES = {"NOUN": "thing", "VERB": "verb", "ADJ": "adjective"}

@@ -28,8 +28,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lib import organisms, planted
+from lib.lexicon import RELATIONS
 from lib.planted import Head, Space
-from lib.worlds import RELATIONS, World
+from lib.worlds import World
 
 GAIN = 6.0  # logit of the tail: it takes nearly all that is raised
 FREQUENCIES = 32  # of the table of positions, enough to tell two places of a short document apart

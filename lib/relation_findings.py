@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lib import relations, statistics
+from lib import relation_tests, relations, statistics
 from lib.claims import Estimate
 from lib.relation_maps import Found
 
@@ -33,7 +33,7 @@ def half(found: Found, odd: bool) -> Found:
 
 def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
     """By how much the index exceeds the largest of the named controls; NaN where too few events passed."""
-    return relations.excess(found.sums, found.encoded.triplets, less).masked_fill(found.summary["events"] < found.min_events, torch.nan)
+    return relation_tests.excess(found.sums, found.encoded.triplets, less).masked_fill(found.summary["events"] < found.min_events, torch.nan)
 
 
 def best_heads(found: Found, less: tuple[str, ...], seed: int, rounds: int = 500) -> dict[str, tuple[tuple[int, int], float, float, float]]:
@@ -43,7 +43,7 @@ def best_heads(found: Found, less: tuple[str, ...], seed: int, rounds: int = 500
     """
     choose, judge = half(found, False), half(found, True)
     first = excess(choose, less).nan_to_num(-torch.inf).flatten(0, 1)
-    low, high = relations.bootstrap(judge.sums, judge.encoded.triplets, torch.Generator().manual_seed(seed), rounds, less).flatten(1, 2)
+    low, high = relation_tests.bootstrap(judge.sums, judge.encoded.triplets, torch.Generator().manual_seed(seed), rounds, less).flatten(1, 2)
     value, heads, result = excess(judge, less).flatten(0, 1), found.sums["tail"].shape[1], {}
     for r, name in enumerate(found.encoded.triplets.names):
         best = int(first[:, r].argmax())
@@ -87,16 +87,12 @@ def overlap(part: str, seed: int, found: Found, pairs: list[tuple[str, str]], rn
     """
     ranked = found.summary["index"].nan_to_num(-1).flatten(0, 1)
     names, count = found.encoded.triplets.names, len(ranked)
-    top = {name: set(ranked[:, r].topk(TOP).indices.tolist()) for r, name in enumerate(names)}
-    observed = np.mean([_jaccard(top[a], top[b]) for a, b in pairs])
+    top = {name: torch.zeros(count, dtype=torch.bool).index_fill(0, ranked[:, r].topk(TOP).indices, True) for r, name in enumerate(names)}
+    observed = np.mean([statistics.jaccard(top[a], top[b]) for a, b in pairs])
     drawn = rng.permuted(np.tile(np.arange(count), (rounds, len(pairs), 1)), axis=2)[:, :, :TOP] < TOP
     null = (drawn.sum(2) / (2 * TOP - drawn.sum(2))).mean(1)
     low, high = np.quantile(null, [0.025, 0.975])
     return Estimate(part, seed, *(float(observed - x) for x in (null.mean(), high, low)), len(pairs))
-
-
-def _jaccard(a: set[int], b: set[int]) -> float:
-    return len(a & b) / len(a | b)
 
 
 def pairs_of(names: list[str]) -> list[tuple[str, str]]:
@@ -144,24 +140,29 @@ def count(part: str, seed: int, number: int, documents: int) -> Estimate:
 # --- the multiverse of choices (chapter 7) --------------------------------------------------------------------------
 
 EXCLUSIONS: dict[str, tuple[relations.Exclusion, ...]] = {
-    "nothing": (),
-    "itself": ("self",),
-    "itself, previous, first": ("self", "previous", "first"),
+    "nothing out": (),
+    "itself out": ("self",),
+    "places out": ("self", "previous", "first"),
 }
 
 
 def universes(printed: relations.Choices) -> dict[str, relations.Choices]:
     """Every combination of gate, input, ratio and exclusions, by name; `printed` gives the ratio and the fake tail."""
-    made = {}
-    for attention, ov_input, tau, (name, exclude) in product(("forward", "embedding"), ("current", "source", "context"), (printed.tau, None), EXCLUSIONS.items()):
-        ratio = "argmax" if tau is None else f"ratio {tau:g}"
-        made[f"{attention} gate, {ratio}, {ov_input} input, without {name}"] = replace(printed, attention=attention, ov_input=ov_input, tau=tau, exclude=exclude)
-    return made
+    choices = product(("forward", "embedding"), ("current", "source", "context"), (printed.tau, None), EXCLUSIONS.values())
+    made = [replace(printed, attention=a, ov_input=o, tau=tau, exclude=exclude) for a, o, tau, exclude in choices]
+    return {", ".join(described(universe).values()): universe for universe in made}
+
+
+def described(universe: relations.Choices) -> dict[str, str]:
+    """A universe as columns of a table: gate, sharpness, what is left out, input."""
+    left_out = next(name for name, exclude in EXCLUSIONS.items() if exclude == universe.exclude)
+    sharpness = "argmax" if universe.tau is None else f"ratio {universe.tau:g}"
+    return {"gate": universe.attention, "sharpness": sharpness, "left out": left_out, "input": universe.ov_input}
 
 
 def once_a_triplet(found: Found) -> Found:
     """The same findings with each triplet counted once, however many events it has; a cell needs as many triplets as events before."""
-    return replace(found, sums=relations.per_triplet(found.sums))
+    return replace(found, sums=relation_tests.per_triplet(found.sums))
 
 
 def exceeding(found: Found, less: tuple[str, ...], by: float = 0.05) -> Bool[Tensor, "layer head relation"]:

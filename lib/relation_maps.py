@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lib import capture, relations
+from lib import capture, relation_tests, relations
 from lib.relations import Choices
 from lib.triplets import Encoded
 
@@ -49,8 +49,8 @@ class Found:
 
     @cached_property
     def summary(self) -> dict[str, Float[Tensor, "layer head relation"]]:
-        """`relations.summarise`: index, its controls, gate rate and the rest."""
-        return relations.summarise(self.sums, self.encoded.triplets, self.opportunities, self.min_events)
+        """`relation_tests.summarise`: index, its controls, gate rate and the rest."""
+        return relation_tests.summarise(self.sums, self.encoded.triplets, self.opportunities, self.min_events)
 
     @property
     def copying(self) -> Float[Tensor, "layer head"]:
@@ -61,7 +61,7 @@ class Found:
 
     def interval(self, seed: int, rounds: int = 500) -> Float[Tensor, "2 layer head relation"]:
         """95 % interval of the index over documents."""
-        return relations.bootstrap(self.sums, self.encoded.triplets, torch.Generator().manual_seed(seed), rounds)
+        return relation_tests.bootstrap(self.sums, self.encoded.triplets, torch.Generator().manual_seed(seed), rounds)
 
     def p_values(self, seed: int, rounds: int = 2000) -> dict[str, Float[Tensor, "layer head relation"]]:
         """Permutation tests, corrected by Holm for all heads: `tail` against words of the tail's class, `head` likewise.
@@ -73,8 +73,8 @@ class Found:
         few = ~(self.summary["events"] >= self.min_events)
         result = {}
         for name, what in (("tail", "other_tails"), ("head", "other_heads")):
-            p = relations.exchange_test(self.sums, self.encoded.triplets, self.encoded.tokens, what, generator, rounds)
-            result[name] = relations.holm(p.masked_fill(few, 1.0))
+            p = relation_tests.exchange_test(self.sums, self.encoded.triplets, self.encoded.tokens, what, generator, rounds)
+            result[name] = relation_tests.holm(p.masked_fill(few, 1.0))
         return result | {"both": torch.maximum(result["tail"], result["head"])}
 
     def significant(self, seed: int, rounds: int = 2000, level: float = 0.05) -> Bool[Tensor, "layer head relation"]:

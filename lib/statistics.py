@@ -1,4 +1,4 @@
-"""Intervals, permutation p-values and corrections. Pure functions on tensors; every draw comes from a generator."""
+"""Intervals, corrections and rank correlations. Pure functions on tensors; every draw comes from a generator."""
 
 from __future__ import annotations
 
@@ -34,11 +34,6 @@ def bootstrap_mean(
     edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)
     low, high = torch.quantile(means, edges, dim=0)
     return Interval(samples.mean(0), low, high)
-
-
-def permutation_p(observed: Float[Tensor, "*rest"], null: Float[Tensor, "draw *rest"]) -> Float[Tensor, "*rest"]:
-    """One-sided p-value of `observed` among draws from its null (Phipson & Smyth's +1, so that it is never zero)."""
-    return ((null >= observed).sum(0) + 1).to(observed.dtype) / (null.shape[0] + 1)
 
 
 def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:

@@ -15,9 +15,9 @@ words have a translation. What holds is known, because the world is generated: n
 | `sentences` | `the quick fox eats the plum .`, `oh eats the fox .` | know who does what to what |
 | `translations` | `plum fox = plumo foxo .` | line up two vocabularies |
 
-Use. `World()` is a corpus (`words`, `context`, `batch`). `documents(rng, n, kind)` returns tokens with their annotation,
-`prompts(rng, task, shots, n)` few-shot prompts with the right labels. The facts are drawn from `seed`; the same seed is
-the same world, for all seeds of training. Some pairs of categories (`HELD_OUT`) never meet in a list of the corpus.
+Use. `World()` is a corpus (`words`, `context`, `batch`). `documents(rng, n, kind)` returns tokens with their annotation.
+The facts are drawn from `seed`; the same seed is the same world, for all seeds of training. Some pairs of categories
+(`lexicon.HELD_OUT`) never meet in a list of the corpus: `lib.tasks` asks about these.
 
 Caveat. It is a toy: 8 words a category, one or two facts a word. What a model does here shows that a method works, and
 not what large models do with English.
@@ -27,57 +27,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 
-CATEGORIES: dict[str, str] = {
-    "fruit": "apple plum pear fig lemon cherry mango grape",
-    "animal": "fox hen wolf goat crow mouse horse frog",
-    "month": "January February March April June July August October",
-    "furniture": "table chair sofa bed desk shelf bench stool",
-    "profession": "baker judge nurse pilot farmer poet miner tailor",
-    "tool": "hammer saw drill file chisel spade rake broom",
-    "vehicle": "car bus train boat tram lorry sledge bicycle",
-    "instrument": "flute drum harp violin trumpet organ oboe cello",
-    "metal": "iron gold tin zinc lead silver nickel copper",
-    "flower": "rose tulip lily daisy iris aster poppy violet",
-    "cloth": "silk wool linen felt lace denim velvet cotton",
-    "city": "Rome Oslo Lima Cairo Delhi Quito Turin Lyon",
-    "drink": "tea milk juice water wine cider coffee cocoa",
-    "name": "Ann Bob Cleo Dan Eve Finn Gus Hal",
-    "verb": "eats sees helps follows paints carries cleans finds",
-    "adjective": "quick old small bright heavy quiet strange green",
-}
-SUBJECTS, OBJECTS = ("animal", "profession"), ("fruit", "tool")
-TRANSLATED = ("fruit", "animal", "month")
-# The seven relations of the paper, and the word that says each.
-RELATIONS: dict[str, str] = {
-    "Used-for": "used-for",
-    "Conjunction": "next-to",
-    "Feature-of": "feature-of",
-    "Part-of": "part-of",
-    "Compare": "rival-of",
-    "Evaluate-for": "test-of",
-    "Hyponym-of": "kind-of",
-}
-LABELS = (*"0123456789", "true", "false")
-BEGINNINGS, ENDINGS = "ba de fi go ku la me ni po ru sa te vi wo xu ze", "bar dex fin gol kus lam mer nup"  # of entities
-MARKS = (".", "=", "is", "the", "so", "oh")
-SIZE = 8  # words of a category, entities of a topic
-# The categories that chapters test in lists, with words that they share a relation with: never together in a training list.
-HELD_OUT: frozenset[frozenset[str]] = frozenset(
-    frozenset(pair)
-    for pair in (
-        *combinations(("fruit", "month", "animal"), 2),
-        ("furniture", "profession"),
-        *(("verb", noun) for noun in (*SUBJECTS, *OBJECTS)),
-        *(("adjective", noun) for noun in (*SUBJECTS, *OBJECTS)),
-        ("metal", "city"),
-        ("flower", "vehicle"),
-        ("drink", "name"),
-    )
+from lib.lexicon import (
+    BEGINNINGS,
+    CATEGORIES,
+    COLUMN,
+    COLUMNS,
+    ENDINGS,
+    HELD_OUT,
+    LABELS,
+    MARKS,
+    OBJECTS,
+    RELATIONS,
+    SIZE,
+    SUBJECTS,
+    TRANSLATED,
 )
+
 # Share of each kind among the documents.
 SHARES: dict[str, float] = {
     "pairs": 0.16,
@@ -90,32 +58,6 @@ SHARES: dict[str, float] = {
     "translations": 0.02,
 }
 CLASSES = {2: ((0, 1), (1, 0)), 4: tuple(np.ndindex(2, 2)), 9: tuple(np.ndindex(3, 3))}  # classes -> the categories' numbers in each
-TASKS: dict[str, tuple[int, tuple[str, ...]]] = {  # the paper's tasks: classes and categories
-    "binary": (2, ("fruit", "month")),
-    "binary-2": (2, ("furniture", "profession")),
-    "four": (4, ("fruit", "month")),
-    "nine": (9, ("fruit", "animal", "month")),
-}
-JUSTIFY = ("subj-verb", "verb-obj", "mod-obj", "part-whole")
-
-# A sentence as columns: name, column of its head ("V": the verb, wherever it stands), label, part of speech.
-COLUMNS: tuple[tuple[str, str, str, str], ...] = (
-    ("oh", "V", "discourse", "INTJ"),
-    ("verb first", "V", "ROOT", "VERB"),
-    ("the 1", "subject", "det", "DET"),
-    ("adjective 1", "subject", "amod", "ADJ"),
-    ("subject", "V", "nsubj", "NOUN"),
-    ("so 1", "after 1", "advmod", "ADV"),
-    ("after 1", "subject", "amod", "ADJ"),
-    ("verb", "V", "ROOT", "VERB"),
-    ("the 2", "object", "det", "DET"),
-    ("adjective 2", "object", "amod", "ADJ"),
-    ("object", "V", "obj", "NOUN"),
-    ("so 2", "after 2", "advmod", "ADV"),
-    ("after 2", "object", "amod", "ADJ"),
-    ("stop", "V", "punct", "PUNCT"),
-)
-COLUMN = {name: number for number, (name, *_) in enumerate(COLUMNS)}
 
 
 @dataclass(frozen=True)
@@ -168,7 +110,7 @@ class World:
     @cached_property
     def categories(self) -> dict[str, np.ndarray]:
         """Token ids [8] of the words of each category."""
-        return {name: self._ids(words.split()) for name, words in CATEGORIES.items()}
+        return {name: self.encode(words.split()) for name, words in CATEGORIES.items()}
 
     @cached_property
     def entities(self) -> np.ndarray:
@@ -194,25 +136,27 @@ class World:
         count = len(RELATIONS) * self.edges
         shifts = rng.permutation(np.arange(1, SIZE))[: -(-count // SIZE)]
         pairs = np.array([(i, (i + shift) % SIZE) for shift in shifts for i in range(SIZE)])[:count]
-        circle, said = rng.permutation(entities), np.resize(self._ids(RELATIONS.values()), count)
+        circle, said = rng.permutation(entities), np.resize(self.encode(RELATIONS.values()), count)
         return np.column_stack([circle[pairs[:, 0]], rng.permutation(said), circle[pairs[:, 1]]])
 
     @cached_property
     def grammar(self) -> dict[str, np.ndarray]:
         """Who goes with whom: `subject`, `object` [verb, 2] and, for each noun, `adjective` [token, 2] (zeros for other tokens)."""
         rng = np.random.default_rng([self.seed, 2])
-        chosen = {name: rng.permutation(self._nouns(kinds)).reshape(-1, 2) for name, kinds in (("subject", SUBJECTS), ("object", OBJECTS))}
-        nouns, adjectives = self._nouns(SUBJECTS + OBJECTS), self.categories["adjective"]
+        chosen = {name: rng.permutation(self.nouns(kinds)).reshape(-1, 2) for name, kinds in (("subject", SUBJECTS), ("object", OBJECTS))}
+        nouns, adjectives = self.nouns(SUBJECTS + OBJECTS), self.categories["adjective"]
         table = np.zeros((len(self.words), 2), np.int64)
         table[nouns, 0] = rng.permutation(np.resize(adjectives, len(nouns)))
         away = rng.permutation(np.resize(np.arange(1, SIZE), len(nouns)))
         table[nouns, 1] = adjectives[(table[nouns, 0] - adjectives[0] + away) % SIZE]
         return chosen | {"adjective": table}
 
-    def _nouns(self, kinds: tuple[str, ...]) -> np.ndarray:
+    def nouns(self, kinds: tuple[str, ...]) -> np.ndarray:
+        """Token ids of all words of some categories."""
         return np.concatenate([self.categories[kind] for kind in kinds])
 
-    def _ids(self, words) -> np.ndarray:
+    def encode(self, words) -> np.ndarray:
+        """Token ids of some words."""
         return np.array([self.ids[word] for word in words])
 
     @cached_property
@@ -261,10 +205,10 @@ class World:
         """Lines of two words and a label; the classes are 2, 4 or 9, their labels drawn for the document."""
         kind = rng.choice([2, 4, 9], n, p=[0.6, 0.25, 0.15])
         groups = self._groups[rng.integers(len(self._groups), size=n)]
-        labels = rng.permuted(np.broadcast_to(self._ids(LABELS), (n, len(LABELS))), axis=1)[:, :9]
+        labels = rng.permuted(np.broadcast_to(self.encode(LABELS), (n, len(LABELS))), axis=1)[:, :9]
         lines = self._units(3)
         line_class = rng.integers(kind[:, None], size=(n, lines))
-        side = _sides(kind[:, None], line_class)
+        side = sides(kind[:, None], line_class)
         words = self._table[groups[np.arange(n)[:, None, None], side], rng.integers(SIZE, size=(n, lines, 2))]
         form = np.concatenate([words, labels[np.arange(n)[:, None], line_class][..., None]], 2)
         return form, None, {"classes": kind, "groups": groups, "labels": labels, "line_class": line_class}
@@ -272,7 +216,7 @@ class World:
     def _singles(self, rng, n):
         """Lines of a word and a label: three categories, labels drawn for the document."""
         groups = self._groups[rng.integers(len(self._groups), size=n)]
-        labels = rng.permuted(np.broadcast_to(self._ids(LABELS), (n, len(LABELS))), axis=1)[:, :3]
+        labels = rng.permuted(np.broadcast_to(self.encode(LABELS), (n, len(LABELS))), axis=1)[:, :3]
         line_class = rng.integers(3, size=(n, self._units(2)))
         rows = np.arange(n)[:, None]
         words = self._table[groups[rows, line_class], rng.integers(SIZE, size=line_class.shape)]
@@ -350,59 +294,10 @@ class World:
         one = np.ones(shape, bool)
         return form, np.concatenate([inside, one, inside, one], 2), {"length": length}
 
-    # --- few-shot prompts ------------------------------------------------------------------------------------------
 
-    def prompts(self, rng: np.random.Generator, task: str, shots: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Few-shot prompts of a task of `TASKS` or `JUSTIFY`, at section 4's rules.
-
-        Returns tokens [n, 3 + 3 * shots] (`<bos>`, lines `w1 w2 label`, the last without its label), the right label's
-        token [n], and the tokens that are a legal label of the task. From as many shots as there are classes, each
-        class occurs. Errors: ValueError for an unknown task or more shots than the context holds.
-        """
-        if task not in (*TASKS, *JUSTIFY) or 3 + 3 * shots > self.context:
-            raise ValueError(f"task {task!r} with {shots} shots: tasks are {', '.join((*TASKS, *JUSTIFY))}; at most {self.context // 3 - 1} shots")
-        classes = TASKS[task][0] if task in TASKS else 2
-        line_class = np.concatenate([_demonstrated(rng, classes, shots, n), rng.integers(classes, size=(n, 1))], 1)
-        words = self._task_words(rng, task, line_class)
-        legal = self._ids(LABELS[:10] if task in TASKS else ("true", "false"))
-        label = legal[line_class]
-        lines = np.concatenate([words, label[..., None]], 2).reshape(n, -1)
-        return np.concatenate([np.zeros((n, 1), np.int64), lines[:, :-1]], 1), label[:, -1], legal
-
-    def _task_words(self, rng, task: str, line_class: np.ndarray) -> np.ndarray:
-        """The two words [n, line, 2] of each line, for classes [n, line]; in `JUSTIFY`, class 0 is a true pair, class 1 an animal and a month."""
-        if task in TASKS:
-            classes, names = TASKS[task]
-            table = np.stack([self.categories[name] for name in names])
-            return table[_sides(np.full((1, 1), classes), line_class), rng.integers(SIZE, size=(*line_class.shape, 2))]
-        true = self.true_pairs(task)
-        false = np.stack([rng.choice(self.categories[name], line_class.shape) for name in ("animal", "month")], 2)
-        return np.where(line_class[..., None] == 0, true[rng.integers(len(true), size=line_class.shape)], false)
-
-    def true_pairs(self, task: str) -> np.ndarray:
-        """The pairs [pair, 2] of words of which a relation of `JUSTIFY` holds."""
-        if task == "part-whole":
-            facts = self.graph.reshape(-1, 3)
-            return facts[facts[:, 1] == self.ids[RELATIONS["Part-of"]]][:, [0, 2]]
-        if task == "mod-obj":
-            nouns = np.repeat(self._nouns(OBJECTS), 2)
-            return np.stack([self.grammar["adjective"][self._nouns(OBJECTS)].ravel(), nouns], 1)
-        verbs = np.repeat(self.categories["verb"], 2)
-        columns = (self.grammar["subject"].ravel(), verbs) if task == "subj-verb" else (verbs, self.grammar["object"].ravel())
-        return np.stack(columns, 1)
-
-
-def _sides(classes: np.ndarray, line_class: np.ndarray) -> np.ndarray:
+def sides(classes: np.ndarray, line_class: np.ndarray) -> np.ndarray:
     """The numbers [..., 2] of the two categories in a line, by number of classes and class."""
     table = np.zeros((10, 9, 2), np.int64)
     for number, sides in CLASSES.items():
         table[number, :number] = sides
     return table[np.broadcast_to(classes, line_class.shape), line_class]
-
-
-def _demonstrated(rng: np.random.Generator, classes: int, shots: int, n: int) -> np.ndarray:
-    """Classes [n, shots] of the examples: random, but each at least once if there are enough."""
-    drawn = rng.integers(classes, size=(n, shots))
-    if shots >= classes:
-        drawn[:, :classes] = np.arange(classes)
-    return rng.permuted(drawn, axis=1)

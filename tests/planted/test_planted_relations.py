@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import capture, gold, models, planted_relations, relation_maps, relations, triplets, worlds
+from lib import capture, gold, lexicon, models, planted_relations, relation_maps, relations, triplets
 
 EVERYTHING = ("self", "previous", "first")
 VARIANTS = {
@@ -26,7 +26,7 @@ def planted(request):
     made = planted_relations.relations_by_hand(seed=request.param)
     opened = models.open_model(made.model, tokenizer=made.tokenizer)
     sample = made.world.documents(np.random.default_rng(request.param), 40, "graph")
-    encoded = triplets.collate(gold.documents(made.world, sample), made.tokenizer, list(worlds.RELATIONS), made.world.context, reverse=True)
+    encoded = triplets.collate(gold.documents(made.world, sample), made.tokenizer, list(lexicon.RELATIONS), made.world.context, reverse=True)
     return made, opened, encoded, relation_maps.measure(opened, encoded, VARIANTS, batch=30, copying=True)
 
 
@@ -106,7 +106,7 @@ def test_planted_heads_look_where_they_should(planted):
     made, opened, encoded, _ = planted
     layer, head, relation = place_of(made, "source")
     pattern = capture.patterns(opened, encoded.tokens[:8])[layer, :, head]
-    document, place = (encoded.tokens[:8] == made.world.ids[worlds.RELATIONS[relation]]).nonzero(as_tuple=True)
+    document, place = (encoded.tokens[:8] == made.world.ids[lexicon.RELATIONS[relation]]).nonzero(as_tuple=True)
     assert len(place) > 3 and (pattern[document, place, place - 2] > 0.95).all()
     other = torch.ones_like(pattern[:, :, 0], dtype=torch.bool)
     other[document, place] = False

@@ -6,7 +6,9 @@ import spacy
 import torch
 
 from lib import gold, organisms, triplets
-from lib.worlds import CATEGORIES, COLUMNS, HELD_OUT, JUSTIFY, LABELS, RELATIONS, SHARES, TASKS, World
+from lib.lexicon import CATEGORIES, COLUMNS, HELD_OUT, LABELS, RELATIONS
+from lib.tasks import JUSTIFY, TASKS, prompts, true_pairs
+from lib.worlds import SHARES, World
 
 WORLD = World()
 
@@ -109,15 +111,15 @@ def test_unknown_kinds_and_tasks_are_named(rng):
     with pytest.raises(ValueError, match=r"There are pairs, singles"):
         WORLD.documents(rng, 1, "poems")
     with pytest.raises(ValueError, match="binary"):
-        WORLD.prompts(rng, "ternary", 2, 1)
+        prompts(WORLD, rng, "ternary", 2, 1)
     with pytest.raises(ValueError, match="at most 20 shots"):
-        WORLD.prompts(rng, "binary", 21, 1)
+        prompts(WORLD, rng, "binary", 21, 1)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_prompts_follow_the_rule_of_the_task(task, rng):
     classes, names = TASKS[task]
-    tokens, label, legal = WORLD.prompts(rng, task, 20, 40)
+    tokens, label, legal = prompts(WORLD, rng, task, 20, 40)
     assert tokens.shape == (40, 63) and np.isin(label, legal).all() and len(legal) == 10
     order = {name: i for i, name in enumerate(names)}
     for row, last in zip(tokens, label, strict=True):
@@ -131,13 +133,13 @@ def test_prompts_follow_the_rule_of_the_task(task, rng):
 
 def test_justification_prompts_tell_true_pairs_from_others(rng):
     for task in JUSTIFY:
-        tokens, label, legal = WORLD.prompts(rng, task, 4, 60)
-        true = {tuple(pair) for pair in WORLD.true_pairs(task)}
+        tokens, label, legal = prompts(WORLD, rng, task, 4, 60)
+        true = {tuple(pair) for pair in true_pairs(WORLD, task)}
         assert {WORLD.words[t] for t in legal} == {"true", "false"} and set(label) == set(legal)
         for row, last in zip(tokens, label, strict=True):
             for a, b, said in np.append(row[1:], last).reshape(-1, 3):
                 assert ((a, b) in true) == (WORLD.words[said] == "true")
-    assert len(WORLD.true_pairs("part-whole")) == WORLD.topics * WORLD.edges
+    assert len(true_pairs(WORLD, "part-whole")) == WORLD.topics * WORLD.edges
 
 
 def test_gold_documents_place_their_triplets_on_tokens(rng):
