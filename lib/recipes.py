@@ -134,8 +134,8 @@ _ALL = (
     _blocks("two_layer_constant", 2, schedule="constant"),
     _blocks("two_layer_phrases", 2, corpus="phrases", arguments=PHRASES, snapshots=grid(600, 50, range(0, 501, 20))),
     Recipe(
-        name="world", corpus="world", steps=5000, lr=4e-3, warmup=100,
-        architecture=Architecture(heads=8), weight_decay=0.05, snapshots=grid(5000, 250, range(0, 2000, 50)),
+        name="world", corpus="world", steps=4000, lr=4e-3, warmup=100,
+        architecture=Architecture(heads=8), weight_decay=0.05, snapshots=grid(4000, 250, range(0, 1500, 50)),
     ),
     Recipe(
         name="lists", corpus="lists", steps=3000, lr=4e-3, warmup=100,

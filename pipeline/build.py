@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from lib import profiles
+from lib import profiles, provenance
 from pipeline import gates, process
 
 
@@ -29,7 +29,7 @@ def main(profile: str, *more: str) -> None:
         raise SystemExit(f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same.")
     if stray := gates.unlisted(Path("book/_toc.yml"), Path("chapters")):
         raise SystemExit(f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book.")
-    process.hold(Path(loaded.runs_dir) / profile / ".lock")
+    process.hold(provenance.runs(loaded) / ".lock")
     process.name_driver()
     os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])
 

@@ -72,14 +72,14 @@ def build(staged: Path, run: Path) -> Path:
 def main(profile_file: str) -> None:
     """Gate, stage, build, and say where the site is."""
     profile = profiles.load(profile_file)
-    run, book, chapters_dir = Path(profile.runs_dir) / profile.profile, Path("book"), Path("chapters")
+    run, book, chapters_dir = provenance.runs(profile), Path("book"), Path("chapters")
     chapters = gates.chapters_of(book / "_toc.yml")
     try:
         gates.check(chapters, chapters_dir, run / "chapters", profile)
     except gates.GateError as error:
         raise SystemExit(f"The site was not built:\n{error}") from None
     site = build(stage(book, run, chapters, profile), run)
-    print(f"The book: {site / 'index.html'} (open it, or `make serve PROFILE={profile.profile}`)")
+    print(f"The book: {provenance.public(site / 'index.html')} (open it, or `make serve PROFILE={profile.profile}`)")
 
 
 if __name__ == "__main__":

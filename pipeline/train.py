@@ -6,7 +6,6 @@ The marker names the run's directory; it changes only when the run does, so chap
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from lib import profiles, provenance, training
 from pipeline import process
@@ -19,9 +18,8 @@ def main(profile_file: str, name: str, seed: str, marker: str) -> None:
     if name not in training.RECIPES:
         raise SystemExit(f"No recipe {name!r}; lib/training.py has {', '.join(training.RECIPES)}.")
     recipe = training.scaled(training.RECIPES[name], profile.training_scale)
-    models = Path(profile.runs_dir) / profile.profile / "models"
-    run = training.ensure(recipe, int(seed), models)
-    provenance.write_whole(marker, f"{Path(run).name}\n")
+    run = training.ensure(recipe, int(seed), provenance.runs(profile) / "models")
+    provenance.write_whole(marker, f"{run.name}\n")
 
 
 if __name__ == "__main__":
