@@ -1,30 +1,45 @@
 """Real text: AGENDA abstracts with their knowledge graphs, dependency treebanks, and plain text.
 
-Files are read from `data_dir`. `fetch` downloads the few that the book names from their public homes, at a fixed commit;
+Files are read from `data_dir`. `fetch` downloads the few that the book names from their public homes, at a fixed commit and checksum;
 nothing is downloaded otherwise, and a missing file is reported with the command that gets it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib.profiles import Profile
 from lib.provenance import write_whole
-from lib.triplets import Document, Link, Tree, of_doc
+from lib.triplets import Document, Link, Tree, of_doc, syntax
 
-HOMES = {
-    "agenda/preprocessed.test.tsv": "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420aa48697dfb7a1ced3a62f955031664ed3/data/preprocessed.test.tsv",
-    "agenda/preprocessed.val.tsv": "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420aa48697dfb7a1ced3a62f955031664ed3/data/preprocessed.val.tsv",
-    "ud_english_ewt/en_ewt-ud-dev.conllu": "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/15d613d/en_ewt-ud-dev.conllu",
-    "ud_english_ewt/en_ewt-ud-test.conllu": "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/15d613d/en_ewt-ud-test.conllu",
-    "wikitext-2/valid.txt": "https://raw.githubusercontent.com/pytorch/examples/77f55b9/word_language_model/data/wikitext-2/valid.txt",
+
+@dataclass(frozen=True)
+class Home:
+    """Where a corpus file is published, and the SHA-256 of what the book was written with."""
+
+    url: str
+    sha256: str
+
+
+_AGENDA = "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420aa48697dfb7a1ced3a62f955031664ed3/data"
+_TREEBANK = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/15d613d"
+_WIKITEXT = "https://raw.githubusercontent.com/pytorch/examples/77f55b9/word_language_model/data/wikitext-2"
+HOMES: dict[str, Home] = {
+    "agenda/preprocessed.test.tsv": Home(f"{_AGENDA}/preprocessed.test.tsv", "0fd6b6ac1d1c9343f91eb617102a2b8a1850d0eded966b17e396942b57979553"),
+    "agenda/preprocessed.val.tsv": Home(f"{_AGENDA}/preprocessed.val.tsv", "9f0fcd332bc03582311c4a97129809fa632e4feaee6be424d25b73b97f8d4980"),
+    "ud_english_ewt/en_ewt-ud-dev.conllu": Home(f"{_TREEBANK}/en_ewt-ud-dev.conllu", "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6"),
+    "ud_english_ewt/en_ewt-ud-test.conllu": Home(f"{_TREEBANK}/en_ewt-ud-test.conllu", "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd"),
+    "wikitext-2/valid.txt": Home(f"{_WIKITEXT}/valid.txt", "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"),
 }
 
 
@@ -38,12 +53,19 @@ def find(name: str, data_dir: str | Path) -> Path:
 
 
 def fetch(name: str, data_dir: str | Path) -> Path:
-    """Download a file that `HOMES` names, unless it is there, and return its path."""
-    path = Path(data_dir) / name
+    """Download a file that `HOMES` names, unless it is there, and return its path.
+
+    Errors: ValueError for a name that is not in `HOMES`, and for a file that is not the one the book was written with.
+    """
+    if name not in HOMES:
+        raise ValueError(f"No corpus {name!r} to download. There are {', '.join(HOMES)}.")
+    path, home = Path(data_dir) / name, HOMES[name]
     if not path.is_file():
-        with urllib.request.urlopen(HOMES[name], timeout=60) as answer:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, answer.read().decode("utf-8"))
+        with urllib.request.urlopen(home.url, timeout=60) as answer:
+            content = answer.read()
+        if hashlib.sha256(content).hexdigest() != home.sha256:
+            raise ValueError(f"{home.url} is not the file that the book was written with (its SHA-256 differs). Nothing was written; put a copy of your own at {path} to use it all the same.")
+        write_whole(path, content)
     return path
 
 
@@ -201,6 +223,28 @@ def parsed(texts: Iterable[str], nlp: Any) -> Iterator[Tree]:
 def written(abstract: Abstract) -> str:
     """An abstract's text with the entities' own names back in place, for parsing."""
     return " ".join(abstract.entities[word] if isinstance(word, int) else word for word in abstract.words)
+
+
+# --- what a profile asks for ------------------------------------------------------------------------------------------
+
+
+def chosen(profile: Profile) -> dict[str, list[Document]]:
+    """The documents on which a model of yours is measured, by kind: `graph` from AGENDA, entities as letters; `syntax`
+    from a treebank or, without one, from AGENDA's sentences as a spaCy pipeline parses them.
+
+    Errors: ValueError when the profile names no text; FileNotFoundError with the command that gets what is missing.
+    """
+    if not (profile.agenda_file or profile.treebank_file):
+        raise ValueError(f"model={profile.model!r} needs texts: set agenda_file or treebank_file to a file in data_dir={profile.data_dir!r}, such as {', '.join(list(HOMES)[:4])}.")
+    nlp, most, result = pipeline(profile.spacy_model) if profile.spacy_model else None, profile.documents, {}
+    if profile.agenda_file:
+        abstracts = agenda(find(profile.agenda_file, profile.data_dir))[:most]
+        result["graph"], _ = lettered(abstracts, np.random.default_rng(profile.letters_seed), function_words(abstracts, nlp) if nlp else None)
+    if profile.treebank_file:
+        result["syntax"] = [syntax(tree) for tree in treebank(find(profile.treebank_file, profile.data_dir))[:most]]
+    elif nlp:
+        result["syntax"] = [syntax(tree) for tree in islice(parsed(map(written, abstracts), nlp), most)]
+    return result
 
 
 def texts(path: str | Path, separator: str = "<|endoftext|>") -> list[str]:

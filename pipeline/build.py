@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lib import profiles, provenance
-from pipeline import gates, process
+from pipeline import dependencies, gates, process
 
 
 def arguments(profile: str, more: list[str]) -> list[str]:
@@ -29,6 +29,9 @@ def main(profile: str, *more: str) -> None:
         raise SystemExit(f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same.")
     if stray := gates.unlisted(Path("book/_toc.yml"), Path("chapters")):
         raise SystemExit(f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book.")
+    for chapter in sorted(Path("chapters").glob("[0-9]*.ipynb")):
+        if lacking := dependencies.lacking(chapter, loaded):
+            print(f"{chapter.stem}: without {loaded.model}, for {file} gives no {' or '.join(lacking)}.", flush=True)
     process.hold(provenance.runs(loaded) / ".lock")
     process.name_driver()
     os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])

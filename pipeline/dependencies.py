@@ -62,9 +62,12 @@ def parameters(notebook: Path) -> list[str]:
 
 
 def values(notebook: Path, profile: Any) -> dict[str, Any]:
-    """The profile's values of the parameters that the notebook declares, and of where its results go."""
+    """The profile's values of the parameters that the notebook declares, and of where its results go.
+
+    A model that the chapter cannot ask anything (see `lacking`) is left out, so that one profile serves the whole book.
+    """
     declared = dict.fromkeys([*parameters(notebook), *ALWAYS])
-    known = profile.model_dump()
+    known = profile.model_dump() | ({"model": "", "revision": None} if lacking(notebook, profile) else {})
     if missing := [name for name in declared if name not in known]:
         raise ValueError(f"{notebook}: its parameters cell declares {', '.join(missing)}, unknown to lib/profiles.py.")
     return {name: known[name] for name in declared}
@@ -73,6 +76,12 @@ def values(notebook: Path, profile: Any) -> dict[str, Any]:
 def recipes(notebook: Path) -> list[str]:
     """Names of the training recipes that the notebook needs, from its metadata `{"book": {"recipes": […]}}`."""
     return list(read(notebook).metadata.get("book", {}).get("recipes", []))
+
+
+def lacking(notebook: Path, profile: Any) -> list[str]:
+    """Parameters of which the chapter needs one beside `model`, if none is given: metadata `{"book": {"model_needs": […]}}`."""
+    needs = list(read(notebook).metadata.get("book", {}).get("model_needs", []))
+    return needs if profile.model and not any(getattr(profile, name) for name in needs) else []
 
 
 def rules(notebook: Path, claims: Path) -> list[Any]:

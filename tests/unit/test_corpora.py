@@ -1,14 +1,17 @@
 """Real text is read as published: against the files themselves where they are, and on a few rows written here."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import spacy
+from spacy.training import Example
 
-from lib import corpora, models, relation_maps, triplets
+from lib import corpora, gold, models, profiles, relation_maps, triplets
 from lib.relations import CALIBRATED, PRINTED
+from lib.worlds import World
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 ROW = "A title .\tparser ; grammar ; old corpus\t<method> <method> <material>\t0 0 1 ; 0 1 2 ; 1 2 1\twe use a <method_0> for <method_1> and <material_2> with the <method_0> .\t0 1 -1"
@@ -102,7 +105,67 @@ def test_frequent_function_words_are_those_that_the_pipeline_tags(abstract):
     assert all(corpora.function_words([abstract], nlp, most=5)(word) for word in ("a", "the"))
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A real spaCy tagger and parser on disk, trained here on sentences of the generated world."""
+    world, path = World(), tmp_path_factory.mktemp("spacy") / "pipeline"
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    gold_docs = [doc for page in gold.docs(world, world.documents(np.random.default_rng(0), 30, "sentences"), nlp.vocab) for doc in page]
+    examples = [Example(nlp.make_doc(doc.text), doc) for doc in gold_docs]
+    nlp.add_pipe("morphologizer"), nlp.add_pipe("parser")
+    adam = nlp.initialize(lambda: examples)
+    for _ in range(6):
+        for start in range(0, len(examples), 32):
+            nlp.update(examples[start : start + 32], sgd=adam)
+    nlp.to_disk(path)
+    return path
+
+
+def test_a_trained_parser_recovers_the_gold_triplets(trained):
+    nlp, world = corpora.pipeline(str(trained)), World()
+    sample = world.documents(np.random.default_rng(1), 8, "sentences")
+    right = total = 0
+    for tree in (tree for page in gold.trees(world, sample) for tree in page):
+        told = triplets.syntax(tree)
+        found = {link for one in corpora.parsed([told.text], nlp) for link in triplets.syntax(one).links}
+        right, total = right + len(found & set(told.links)), total + len(told.links)
+    assert total > 100 and right / total > 0.9
+
+
+def test_a_profile_chooses_texts_for_a_model(trained, tmp_path):
+    (tmp_path / "x.tsv").write_text(ROW + "\n")
+    named = {"model": "some/model", "data_dir": str(tmp_path), "agenda_file": "x.tsv"}
+    assert set(corpora.chosen(profiles.validate(named, "here"))) == {"graph"}
+    both = corpora.chosen(profiles.validate(named | {"spacy_model": str(trained)}, "here"))
+    assert set(both) == {"graph", "syntax"}
+    assert " ".join(one.text for one in both["syntax"]) == "we use a parser for grammar and old corpus with the parser ."
+    with pytest.raises(ValueError, match="set agenda_file or treebank_file"):
+        corpora.chosen(profiles.validate({"model": "some/model"}, "here"))
+    with pytest.raises(FileNotFoundError, match="python -m lib.corpora"):
+        corpora.chosen(profiles.validate({"model": "some/model", "data_dir": str(tmp_path), "treebank_file": "ud_english_ewt/en_ewt-ud-dev.conllu"}, "here"))
+
+
+def test_a_download_is_checked_and_kept(tmp_path, monkeypatch):
+    (tmp_path / "published").write_text(ROW)
+    right = hashlib.sha256(ROW.encode()).hexdigest()
+    for name, checksum in (("right.tsv", right), ("changed.tsv", "0" * 64)):
+        monkeypatch.setitem(corpora.HOMES, name, corpora.Home((tmp_path / "published").as_uri(), checksum))
+    path = corpora.fetch("right.tsv", tmp_path / "data")
+    assert path.read_text() == ROW and corpora.find("right.tsv", tmp_path / "data") == path
+    with pytest.raises(ValueError, match="not the file that the book was written with"):
+        corpora.fetch("changed.tsv", tmp_path / "data")
+    assert not (tmp_path / "data" / "changed.tsv").exists()
+    with pytest.raises(ValueError, match="No corpus 'other.tsv'"):
+        corpora.fetch("other.tsv", tmp_path / "data")
+
+
 # --- the published files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(corpora.HOMES))
+def test_checksums_are_those_of_the_published_files(name):
+    assert hashlib.sha256(shared(name).read_bytes()).hexdigest() == corpora.HOMES[name].sha256
 
 
 def test_agenda_as_published():

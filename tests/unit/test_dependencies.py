@@ -65,6 +65,14 @@ def test_declared_parameters_get_the_values_of_the_profile(tmp_path):
     assert dependencies.values(chapter, profile) == {"seed": 5, "examples": 9, "profile": "here", "runs_dir": "runs"}
 
 
+@pytest.mark.parametrize(("given", "model"), [({}, ""), ({"checkpoints": ["a", "b", "c"]}, "mine")])
+def test_a_model_that_a_chapter_cannot_ask_anything_is_left_out(tmp_path, given, model):
+    chapter = notebook(tmp_path, parameters='model = ""\ncheckpoints = []', book={"model_needs": ["checkpoints"]})
+    profile = profiles.validate({"model": "mine"} | given, "test")
+    assert dependencies.values(chapter, profile)["model"] == model
+    assert dependencies.lacking(chapter, profile) == ([] if given else ["checkpoints"])
+
+
 def test_an_unknown_declared_parameter_is_named(tmp_path):
     with pytest.raises(ValueError, match="sead"):
         dependencies.values(notebook(tmp_path, parameters="sead = 0"), profiles.validate({}, "test"))
