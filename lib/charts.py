@@ -217,6 +217,8 @@ def small_multiples(
     """The same chart once per value of the column `by`, on shared axes unless `shared` is False."""
     panel = chart.properties(width=(WIDTH - 60) // columns - 20, height=height)
     faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None), columns=columns)
+    if table(chart)[by].nunique() % columns:  # or the places that no panel fills would show an axis
+        faceted = faceted.resolve_axis(x="independent")
     return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
 
 

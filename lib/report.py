@@ -62,10 +62,11 @@ class Report:
     def expect(self, *claim_ids: str) -> None:
         """Show the claim card: what the paper says and reports, and the rule that will judge it, before any number."""
         for claim in map(self._claim, claim_ids):
-            facts = [("The paper reports", claim.reported), *(("Rule", rule.sentence()) for rule in claim.parts.values())]
-            items = "".join(f"<dt>{term}</dt><dd>{html.escape(text)}</dd>" for term, text in facts)
             title = f"<strong>Claim {claim.id}.</strong> {html.escape(claim.statement)}"
-            display(HTML(f'<section class="bk-verdict"><p>{title}</p><dl>{items}</dl></section>'))
+            reported = f"<dl><dt>The paper reports</dt><dd>{html.escape(claim.reported)}</dd></dl>"
+            rules = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(rule.sentence())}</dd>" for name, rule in claim.parts.items())
+            fold = f"<details><summary>What will be measured, and the rule that judges it</summary><dl>{rules}</dl></details>"
+            display(HTML(f'<section class="bk-verdict"><p>{title}</p>{reported}{fold}</section>'))
 
     def figure(
         self, chart: alt.TopLevelMixin, name: str, *, caption: str, description: str, data: pd.DataFrame | None = None
