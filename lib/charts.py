@@ -136,7 +136,7 @@ def scatter(
 ) -> alt.LayerChart:
     """One point per row; hover shows every column. `label` names a column written beside the points."""
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=alt.Scale(zero=False, nice=True)), y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False, nice=True))
+        x=alt.X(f"{x}:Q", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=8)), y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False, nice=True))
     )
     extra: dict[str, Any] = {"tooltip": _tooltip(frame)}
     if color:

@@ -34,7 +34,7 @@ def scoreboard(found: dict[str, dict[str, Any]]) -> str:
     counts = Counter(row["verdict"] for row in found.values())
     line = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER)
     rows = [_row(row) for row in found.values()]
-    head = ("Claim", "What the paper says", "The paper reports", "Measured here", "Verdict")
+    head = ("Claim", "Verdict", "What the paper says", "The paper reports", "Measured here")  # a phone shows the first two
     return f"Of {len(found)} claims judged in this run: {line}.\n\n" + _table(head, rows, "bk-scoreboard")
 
 
@@ -86,7 +86,7 @@ Only ratios within one run mean something: the times themselves belong to the ma
 
 def _row(row: dict[str, Any]) -> list[str]:
     link = f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{row["id"]}</a>'
-    return [link, html.escape(row["statement"]), html.escape(row["reported"]), _ours(row), badge(row["verdict"])]
+    return [link, badge(row["verdict"]), html.escape(row["statement"]), html.escape(row["reported"]), _ours(row)]
 
 
 def _ours(row: dict[str, Any]) -> str:

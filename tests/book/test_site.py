@@ -89,8 +89,8 @@ def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
     assert "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not testable here." in home.text
     rows = [[cell.text for cell in row.select("td")] for row in home.select(".bk-scoreboard tbody tr")]
-    assert [(row[0], row[4]) for row in rows] == [("O901", "reproduced"), ("O902", "not testable here")]
-    assert rows[0][3] == "0.5 [0.4, 0.6], n = 48, seeds 0, 1, 2"
+    assert [(row[0], row[1]) for row in rows] == [("O901", "reproduced"), ("O902", "not testable here")]
+    assert rows[0][4] == "0.5 [0.4, 0.6], n = 48, seeds 0, 1, 2"
     assert "above 0.25" in rules.text and "half of the expected mean" in rules.text
 
 
