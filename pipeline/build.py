@@ -30,8 +30,9 @@ def main(profile: str, *more: str) -> None:
     if stray := gates.unlisted(Path("book/_toc.yml"), Path("chapters")):
         raise SystemExit(f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book.")
     for chapter in sorted(Path("chapters").glob("[0-9]*.ipynb")):
-        if lacking := dependencies.lacking(chapter, loaded):
-            print(f"{chapter.stem}: without {loaded.model}, for {file} gives no {' or '.join(lacking)}.", flush=True)
+        if (needs := dependencies.lacking(chapter, loaded)) is not None:
+            why = f": {file} sets no {' or '.join(needs)}." if needs else "."
+            print(f"{chapter.stem} examines the book's own models only{why}", flush=True)
     process.hold(provenance.runs(loaded) / ".lock")
     process.name_driver()
     os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])

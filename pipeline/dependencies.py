@@ -17,9 +17,9 @@ from typing import Any
 import nbformat
 import yaml
 
-from lib import provenance
+from lib import profiles, provenance
 
-ALWAYS = ("profile", "runs_dir")  # where results go: every chapter is given these
+ALWAYS = ("profile", "runs_dir", "threads")  # where results go and on how many threads: every chapter is given these
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
@@ -61,16 +61,18 @@ def parameters(notebook: Path) -> list[str]:
     return [name.id for line in ast.parse(cells[0].source).body for name in _targets(line)]
 
 
-def values(notebook: Path, profile: Any) -> dict[str, Any]:
-    """The profile's values of the parameters that the notebook declares, and of where its results go.
+def values(notebook: Path, profile: profiles.Profile) -> dict[str, Any]:
+    """The profile's values of the parameters that the notebook declares, and of `ALWAYS`.
 
-    A model that the chapter cannot ask anything (see `lacking`) is left out, so that one profile serves the whole book.
+    A notebook that declares `model` is given all that says how to open it. Of a model that it cannot ask anything (see
+    `lacking`) it hears nothing, so that one profile serves the whole book.
     """
-    declared = dict.fromkeys([*parameters(notebook), *ALWAYS])
-    known = profile.model_dump() | ({"model": "", "revision": None} if lacking(notebook, profile) else {})
-    if missing := [name for name in declared if name not in known]:
+    declared = parameters(notebook)
+    names = dict.fromkeys([*declared, *ALWAYS, *(profiles.Model.model_fields if "model" in declared else ())])
+    known = profile.model_dump() | ({} if lacking(notebook, profile) is None else profiles.Model().model_dump())
+    if missing := [name for name in names if name not in known]:
         raise ValueError(f"{notebook}: its parameters cell declares {', '.join(missing)}, unknown to lib/profiles.py.")
-    return {name: known[name] for name in declared}
+    return {name: known[name] for name in names}
 
 
 def recipes(notebook: Path) -> list[str]:
@@ -78,10 +80,16 @@ def recipes(notebook: Path) -> list[str]:
     return list(read(notebook).metadata.get("book", {}).get("recipes", []))
 
 
-def lacking(notebook: Path, profile: Any) -> list[str]:
-    """Parameters of which the chapter needs one beside `model`, if none is given: metadata `{"book": {"model_needs": […]}}`."""
-    needs = list(read(notebook).metadata.get("book", {}).get("model_needs", []))
-    return needs if profile.model and not any(getattr(profile, name) for name in needs) else []
+def lacking(notebook: Path, profile: profiles.Profile) -> list[str] | None:
+    """What keeps the chapter from asking the profile's model: the parameters of which it needs one. None: nothing does.
+
+    They stand in its metadata, `{"book": {"model_needs": […]}}`. An empty list means that no model of a reader's can be
+    asked there, as in a chapter that does not declare `model`; without the entry, `model` is enough.
+    """
+    if not profile.model:
+        return None
+    needs = read(notebook).metadata.get("book", {}).get("model_needs") if "model" in parameters(notebook) else []
+    return None if needs is None or any(getattr(profile, name) for name in needs) else list(needs)
 
 
 def rules(notebook: Path, claims: Path) -> list[Any]:

@@ -62,15 +62,40 @@ def test_a_module_depends_on_itself(lib):
 def test_declared_parameters_get_the_values_of_the_profile(tmp_path):
     chapter = notebook(tmp_path, parameters="seed: int = 0  # a seed\nexamples = 3\n")
     profile = profiles.validate({"profile": "here", "seed": 5, "examples": 9, "resamples": 100}, "test")
-    assert dependencies.values(chapter, profile) == {"seed": 5, "examples": 9, "profile": "here", "runs_dir": "runs"}
+    assert dependencies.values(chapter, profile) == {"seed": 5, "examples": 9, "profile": "here", "runs_dir": "runs", "threads": 1}
 
 
-@pytest.mark.parametrize(("given", "model"), [({}, ""), ({"checkpoints": ["a", "b", "c"]}, "mine")])
-def test_a_model_that_a_chapter_cannot_ask_anything_is_left_out(tmp_path, given, model):
-    chapter = notebook(tmp_path, parameters='model = ""\ncheckpoints = []', book={"model_needs": ["checkpoints"]})
-    profile = profiles.validate({"model": "mine"} | given, "test")
-    assert dependencies.values(chapter, profile)["model"] == model
-    assert dependencies.lacking(chapter, profile) == ([] if given else ["checkpoints"])
+def test_a_chapter_that_declares_a_model_is_told_how_to_open_it(tmp_path):
+    profile = profiles.validate({"model": "mine", "dtype": "bfloat16", "trust_remote_code": True, "threads": 4}, "test")
+    given = dependencies.values(notebook(tmp_path, parameters='model = ""'), profile)
+    assert set(given) == {"profile", "runs_dir", "threads", *profiles.Model.model_fields}
+    assert given["dtype"] == "bfloat16" and given["trust_remote_code"] and given["threads"] == 4
+
+
+SERIES = {"checkpoints": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("book", "given", "lacking"),
+    [
+        ({}, {}, None),  # the model is enough
+        ({"model_needs": ["checkpoints"]}, {}, ["checkpoints"]),
+        ({"model_needs": ["checkpoints"]}, SERIES, None),
+        ({"model_needs": ["checkpoints", "agenda_file"]}, SERIES, None),  # one of them is enough
+        ({"model_needs": []}, SERIES, []),  # no model can be asked here
+    ],
+)
+def test_a_model_that_a_chapter_cannot_ask_anything_is_left_out(tmp_path, book, given, lacking):
+    chapter = notebook(tmp_path, parameters='model = ""', book=book)
+    profile = profiles.validate({"model": "mine", "revision": "abc"} | given, "test")
+    assert dependencies.lacking(chapter, profile) == lacking
+    known = dependencies.values(chapter, profile)
+    assert {name: known[name] for name in profiles.Model.model_fields} == (profile if lacking is None else profiles.Model()).model_dump(include=set(profiles.Model.model_fields))
+    assert dependencies.lacking(chapter, profiles.validate(given, "test")) is None  # no model, nothing to leave out
+
+
+def test_a_chapter_that_declares_no_model_can_ask_none(tmp_path):
+    assert dependencies.lacking(notebook(tmp_path), profiles.validate({"model": "mine"}, "test")) == []
 
 
 def test_an_unknown_declared_parameter_is_named(tmp_path):
