@@ -128,13 +128,10 @@ def snapshot(opened, texts: Int[Tensor, "text token"], repeats: Int[Tensor, "seq
 def series(p) -> Course:
     """The checkpoint series that a profile names, on repeats of random tokens; its steps are counted from 1.
 
-    `checkpoints` are directories or revisions of `model`. Error: ValueError for fewer than three of them.
+    `checkpoints` are directories or revisions of `model`.
     """
-    if len(p.checkpoints) < 3:
-        raise ValueError("A series needs at least three checkpoints: name them, in order of training, in the parameter `checkpoints`.")
     rows = []
-    for place in p.checkpoints:
-        name, revision = (place, None) if Path(place).is_dir() else (p.model, place)
+    for name, revision in models.checkpoints(p):
         opened = models.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code)
         length = min(25, (opened.context - 1) // REPEATS)
         tokens = detection.probe(opened, np.random.default_rng([p.seed, 2]), length, REPEATS, p.examples)

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -153,9 +152,10 @@ def over_training(name: str, seed: int, p, tokens: Int[Tensor, "text token"]) ->
 
 def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor, "text position"]]:
     """Losses of the first and the last of a profile's `checkpoints` (directories, or revisions of its `model`)."""
-    places = [(c, None) if Path(c).is_dir() else (p.model, c) for c in (p.checkpoints[0], p.checkpoints[-1])]
+    places = models.checkpoints(p)
     return [
-        capture.token_losses(models.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code), tokens) for name, revision in places
+        capture.token_losses(models.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code), tokens)
+        for name, revision in (places[0], places[-1])
     ]
 
 

@@ -230,6 +230,11 @@ def open_parameters(p: Any) -> Opened:
     return open_model(p.model, p.revision, p.device, p.dtype, p.remote, p.trust_remote_code)
 
 
+def checkpoints(p: Any) -> list[tuple[str, str | None]]:
+    """(name, revision) of each of a profile's `checkpoints`: a directory, or a revision of its `model`."""
+    return [(place, None) if Path(place).is_dir() else (p.model, place) for place in p.checkpoints]
+
+
 def open_organism(name: str, seed: int, p: Any, step: int | None = None) -> Opened:
     """Open one of the book's own models at a snapshot (the last when None), training it first if it is not there yet.
 

@@ -9,7 +9,7 @@ Use, in a chapter's first cell of code after the parameters:
 
     p = profiles.from_notebook(globals())
 
-Chapters of later papers add a group class here and list it in `Profile`.
+Chapters of later papers add a group class here and make it a base of `Profile`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _no_pair(places: list[str]) -> list[str]:
+    """A series shows a course only from three points on. Error: ValueError for one or two."""
+    if len(places) in (1, 2):
+        raise ValueError("name at least three, or none")
+    return places
 
 
 class Group(BaseModel):
@@ -48,7 +55,7 @@ class Model(Group):
 
     model: str = Field("", description="Hub id or local directory of a causal language model; empty: only the book's own models.")
     revision: str | None = Field(None, description="Commit, tag or branch on the hub; a commit makes the run repeatable.")
-    checkpoints: list[str] = Field([], description="Revisions or directories of a training series, in order, for chapters about training.")
+    checkpoints: Annotated[list[str], AfterValidator(_no_pair)] = Field([], description="Revisions or directories of a training series of it, in order, at least three; empty: none.")
     device: str = Field("cpu", pattern=r"^(cpu|mps|cuda(:\d+)?|auto)$", description="Where the model runs: `cpu`, `mps`, `cuda`, `cuda:1` or `auto`.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number format of the weights.")
     remote: bool = Field(False, description="Run on NDIF (needs `NDIF_API_KEY` in the environment).")
@@ -108,7 +115,7 @@ class Profile(Run, Model, Detection, Courses, Interventions, RelationIndex, Gene
     """All parameters of all chapters."""
 
 
-GROUPS: tuple[type[Group], ...] = (Run, Model, Detection, Courses, Interventions, RelationIndex, Generality)
+GROUPS: tuple[type[Group], ...] = Profile.__bases__
 
 
 class ProfileError(ValueError):
@@ -158,4 +165,5 @@ def _explain(error: Mapping[str, Any]) -> str:
     field = Profile.model_fields[name]
     got = error["input"]
     hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(got, str) and error["type"] == "float_type" else ""
-    return f"`{name}` = {got!r}: {error['msg'].lower()}{hint}. {field.description}"
+    problem = error["msg"].removeprefix("Value error, ").lower()
+    return f"`{name}` = {got!r}: {problem}{hint}. {field.description}"

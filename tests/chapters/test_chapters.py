@@ -48,15 +48,21 @@ def test_outputs_are_stripped(chapter):
     assert "widgets" not in nbformat.read(chapter, 4).metadata
 
 
+def is_parameters(cell: nbformat.NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
 @each
 def test_cells_are_short(chapter):
-    long = [cell.source.splitlines()[0] for cell in cells(chapter) if len(cell.source.strip().splitlines()) > MOST_LINES]
+    """All but the parameters, a list with a line for each."""
+    code = [cell.source.strip().splitlines() for cell in cells(chapter) if not is_parameters(cell)]
+    long = [lines[0] for lines in code if len(lines) > MOST_LINES]
     assert not long, f"cells of more than {MOST_LINES} lines start with {long}"
 
 
 @each
 def test_parameters_are_those_of_the_profiles_with_values_that_are_allowed(chapter):
-    source = next(cell.source for cell in cells(chapter) if "parameters" in cell.metadata.get("tags", []))
+    source = next(cell.source for cell in cells(chapter) if is_parameters(cell))
     values: dict = {}
     exec(compile(source, chapter.name, "exec"), {}, values)  # plain assignments: the test below says so
     assert set(dependencies.parameters(chapter)) <= set(profiles.Profile.model_fields)
@@ -65,9 +71,44 @@ def test_parameters_are_those_of_the_profiles_with_values_that_are_allowed(chapt
     assert values == {name: getattr(profiles.Profile(), name) for name in values}
 
 
+def functions_of_lib() -> dict[tuple[str, str], ast.FunctionDef]:
+    """(module, name) -> every function of lib that takes the parameters `p`."""
+    found = {}
+    for file in (ROOT / "lib").glob("*.py"):
+        functions = (n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.FunctionDef))
+        found |= {(file.stem, f.name): f for f in functions if "p" in [a.arg for a in [*f.args.args, *f.args.kwonlyargs]]}
+    return found
+
+
+def read_from_p(code: ast.AST, home: str, known: dict[tuple[str, str], ast.FunctionDef], seen: set[tuple[str, str]]) -> set[str]:
+    """Parameters that a piece of code reads as `p.name`, itself or in functions of lib that it hands `p` to."""
+    found: set[str] = set()
+    for node in ast.walk(code):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "p":
+            found.add(node.attr)
+        if not isinstance(node, ast.Call) or not any(isinstance(a, ast.Name) and a.id == "p" for a in [*node.args, *(k.value for k in node.keywords)]):
+            continue
+        f = node.func
+        called = (f.value.id, f.attr) if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name) else (home, getattr(f, "id", ""))
+        if called in known and called not in seen:
+            found |= read_from_p(known[called], called[0], known, seen | {called})
+    return found & set(profiles.Profile.model_fields)
+
+
+@each
+def test_every_parameter_that_a_chapter_reads_reaches_it(chapter):
+    """The build hands over what is declared, `ALWAYS`, and to a chapter with a model all that `Model` holds; papermill obeys any name."""
+    aliases = {a.asname: a.name for n in ast.walk(dependencies.tree(chapter)) if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
+    known = functions_of_lib()
+    known |= {(alias, name): f for alias, module in aliases.items() for (home, name), f in known.items() if home == module}
+    given = set(dependencies.values(chapter, profiles.Profile()))
+    missing = read_from_p(dependencies.tree(chapter), "", known, set()) - given
+    assert not missing, f"declare {', '.join(sorted(missing))} in the parameters cell of {chapter.name}"
+
+
 @each
 def test_each_parameter_is_a_plain_assignment_with_a_comment(chapter):
-    source = next(cell.source for cell in cells(chapter) if "parameters" in cell.metadata.get("tags", []))
+    source = next(cell.source for cell in cells(chapter) if is_parameters(cell))
     for line in ast.parse(source).body:
         assert isinstance(line, ast.Assign | ast.AnnAssign) and ast.literal_eval(line.value) is not ...
         assert "#" in source.splitlines()[line.lineno - 1] or "#" in source.splitlines()[line.end_lineno - 1]

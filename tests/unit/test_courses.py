@@ -191,5 +191,3 @@ def test_a_series_of_checkpoints(small):
     assert found.steps.tolist() == [1, 2, 3]
     assert not torch.equal(found.losses[0], found.losses[2])
     assert torch.isfinite(onsets.crossing(found.steps, found.loss.mean(0)))
-    with pytest.raises(ValueError, match="at least three"):
-        courses.series(small.model_copy(update={"checkpoints": places[:2]}))

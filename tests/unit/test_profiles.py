@@ -29,6 +29,7 @@ PARAMS = sorted((profiles.Path(__file__).resolve().parents[2] / "params").glob("
         ({"dtype": "float64"}, "`dtype` = 'float64': input should be 'float32', 'bfloat16' or 'float16'"),
         ({"profile": "../elsewhere"}, "`profile` = '../elsewhere': string should match pattern"),
         ({"model": None}, "`model` = None: input should be a valid string"),
+        ({"checkpoints": ["step1", "step2"]}, "`checkpoints` = ['step1', 'step2']: name at least three, or none"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_cure(values, message):
