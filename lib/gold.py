@@ -12,7 +12,7 @@ import numpy as np
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from lib.lexicon import COLUMN, COLUMNS, RELATIONS, SUBJECTS
+from lib.lexicon import COLUMN, COLUMNS, OBJECTS, RELATIONS, SUBJECTS
 from lib.triplets import Document, Link, Tree, relation_of
 from lib.worlds import Sample, World
 
@@ -24,8 +24,11 @@ def documents(world: World, sample: Sample) -> list[Document]:
     """Documents of the kind `graph` or `sentences` with their triplets. Error: ValueError for other kinds, which have none."""
     if sample.kind not in ("graph", "sentences"):
         raise ValueError(f"Documents of kind {sample.kind!r} have no triplets. Kinds that have: graph, sentences.")
-    make = _graph if sample.kind == "graph" else _sentences
-    return [make(world, sample, number) for number in range(len(sample.tokens))]
+    numbers = range(len(sample.tokens))
+    if sample.kind == "graph":
+        return [_graph(world, sample, number) for number in numbers]
+    known = _grammatical(world)
+    return [_sentences(world, sample, number, known) for number in numbers]
 
 
 def _graph(world: World, sample: Sample, number: int) -> Document:
@@ -38,7 +41,7 @@ def _graph(world: World, sample: Sample, number: int) -> Document:
     return Document.of_words([world.words[token] for token in ids], links, classes)
 
 
-def _sentences(world: World, sample: Sample, number: int) -> Document:
+def _sentences(world: World, sample: Sample, number: int, known: frozenset[tuple[str, str, str]]) -> Document:
     """Links within each sentence, cut off or not."""
     ids, links = sample.tokens[number, 1:], []
     for columns in _by_sentence(sample, number):
@@ -50,7 +53,16 @@ def _sentences(world: World, sample: Sample, number: int) -> Document:
     animate = {token for kind in SUBJECTS for token in world.categories[kind]}
     parts = [COLUMNS[column][3] for column in sample.cell[number, 1:]]
     classes = ["animate" if token in animate else CLASSES.get(part) for token, part in zip(ids, parts, strict=True)]
-    return Document.of_words([world.words[token] for token in ids], links, classes)
+    return Document.of_words([world.words[token] for token in ids], links, classes, known=known)
+
+
+def _grammatical(world: World) -> frozenset[tuple[str, str, str]]:
+    """Every pair that the world's grammar allows, so that a true adjective never stands in the place of a false one."""
+    nouns = world.nouns(SUBJECTS + OBJECTS)
+    pairs = {name: [(verb, noun) for verb, two in zip(world.categories["verb"], world.grammar[name], strict=True) for noun in two] for name in ("subject", "object")}
+    mod = [(noun, adjective) for noun in nouns for adjective in world.grammar["adjective"][noun]]
+    rows = (("subj", pairs["subject"]), ("obj", pairs["object"]), ("mod", mod))
+    return frozenset((relation, world.words[head], world.words[tail]) for relation, found in rows for head, tail in found)
 
 
 def _by_sentence(sample: Sample, number: int) -> Iterator[dict[int, int]]:

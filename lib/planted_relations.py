@@ -10,6 +10,7 @@ what they read, and so which reading of the index can see them.
 | `current` | from a repeated token, at its earlier occurrence | the tail | also the printed index: t_j and t_s are then one token |
 | `context` | as `source`, in the second layer | the tail, read from a copy that the first layer made | the context index alone |
 | decoy `static` | as `source` | all tails of the relation, whatever the head token | reading another head word instead |
+| decoy `partners` | as `source` | every tail that some relation joins with the head token | words that another relation joins with it |
 | decoy `topic` | as `source` | all entities of the head token's topic | other words of the tail's class |
 | decoy `self` | at itself | the tail | leaving out j = s |
 | decoy `previous` | at the token before | the tail | leaving out j = s + 1 |
@@ -44,6 +45,7 @@ HEADS: dict[tuple[int, int], tuple[str, str]] = {  # (layer, head) -> what it is
     (1, 1): ("decoy self", "Used-for"),
     (1, 5): ("decoy previous", "Used-for"),
     (1, 6): ("decoy copy", "Used-for"),
+    (1, 2): ("decoy partners", "Used-for"),
 }
 
 
@@ -64,7 +66,7 @@ class PlantedRelations:
 
 def relations_by_hand(world: World | None = None, seed: int = 0) -> PlantedRelations:
     """Two layers of eight heads: `HEADS`, one that copies tokens for the second layer, and noise."""
-    world = world or World(topics=4)
+    world = world or World(topics=8)
     space = Space(len(world.words), world.context, torch.Generator().manual_seed(seed))
     plant = _Plant(world, space)
     heads = {place: plant.head(kind, relation) for place, (kind, relation) in HEADS.items()}
@@ -90,7 +92,8 @@ class _Plant:
         """From the token that is read to the tokens that are raised."""
         size, tokens = len(self.world.words), torch.eye(len(self.world.words))
         facts = torch.from_numpy(self.world.graph.reshape(-1, 3))
-        s, _, o = facts[facts[:, 1] == self.world.ids[RELATIONS[relation]]].T
+        said = (facts[:, 1] == self.world.ids[RELATIONS[relation]]) | (kind == "decoy partners")
+        s, _, o = facts[said].T
         if kind == "decoy static":
             return torch.ones(size, 1) @ tokens[o].sum(0, keepdim=True)
         if kind == "decoy topic":

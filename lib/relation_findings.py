@@ -7,7 +7,8 @@ random would give.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -33,31 +34,53 @@ def half(found: Found, odd: bool) -> Found:
 
 def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
     """By how much the index exceeds the largest of the named controls; NaN where too few events passed."""
-    return relation_tests.excess(found.sums, found.encoded.triplets, less).masked_fill(found.summary["events"] < found.min_events, torch.nan)
+    values = relation_tests.excess(found.sums, found.encoded.triplets, less)
+    return values.masked_fill(found.summary["events"] < found.min_events, torch.nan)
 
 
-def best_heads(found: Found, less: tuple[str, ...], seed: int, rounds: int = 500) -> dict[str, tuple[tuple[int, int], float, float, float]]:
-    """For each relation the head of largest `excess` in one half of the documents, and value, low, high in the other half.
+@dataclass(frozen=True)
+class Best:
+    """The head of largest `excess` in one half of the documents, and its excess in the other half, also in resamples of that half.
 
-    Relations without a head of enough events are (-1, -1) with NaN.
+    A relation without a head of enough events has the head (-1, -1) and NaN.
     """
+
+    head: tuple[int, int]
+    value: float
+    draws: Float[Tensor, " round"]
+    documents: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the resamples."""
+        return _interval(self.draws)
+
+
+def best_heads(found: Found, less: tuple[str, ...], seed: int, rounds: int = 500) -> dict[str, Best]:
+    """The best head of each relation: chosen on the even documents, measured on the odd ones."""
     choose, judge = half(found, False), half(found, True)
-    first = excess(choose, less).nan_to_num(-torch.inf).flatten(0, 1)
-    low, high = relation_tests.bootstrap(judge.sums, judge.encoded.triplets, torch.Generator().manual_seed(seed), rounds, less).flatten(1, 2)
-    value, heads, result = excess(judge, less).flatten(0, 1), found.sums["tail"].shape[1], {}
+    first, value = (excess(part, less).flatten(0, 1) for part in (choose, judge))
+    draws = relation_tests.resampled(judge.sums, judge.encoded.triplets, torch.Generator().manual_seed(seed), rounds, less).flatten(1, 2)
+    heads, count, result = found.sums["tail"].shape[1], _documents(judge), {}
     for r, name in enumerate(found.encoded.triplets.names):
-        best = int(first[:, r].argmax())
+        best = int(first[:, r].nan_to_num(-torch.inf).argmax())
+        none = Best((-1, -1), float("nan"), torch.full((rounds,), torch.nan), count)
         known = bool(first[best, r].isfinite())
-        numbers = [float(x[best, r]) for x in (value, low, high)] if known else [float("nan")] * 3
-        result[name] = ((best // heads, best % heads) if known else (-1, -1), *numbers)
+        result[name] = Best((best // heads, best % heads), float(value[best, r]), draws[:, best, r], count) if known else none
     return result
 
 
-def margin(part: str, seed: int, found: Found, less: tuple[str, ...], names: list[str], rounds: int = 500) -> Estimate:
+def margin(part: str, seed: int, best: dict[str, Best], names: Sequence[str]) -> Estimate:
     """The mean over relations of the best heads' excess, with its interval over documents. A relation without a head counts as 0."""
-    rows = np.nan_to_num(np.array([best_heads(found, less, seed, rounds)[name][1:] for name in names]))
-    value, low, high = rows.mean(0)
-    return Estimate(part, seed, float(value), float(low), float(high), _documents(found))
+    chosen = [best[name] for name in names]
+    value = float(np.nan_to_num([one.value for one in chosen]).mean())
+    mean = torch.stack([one.draws for one in chosen]).nan_to_num(0).mean(0)
+    return Estimate(part, seed, value, *_interval(mean), chosen[0].documents)
+
+
+def _interval(draws: Float[Tensor, " round"]) -> tuple[float, float]:
+    low, high = torch.nanquantile(draws, torch.tensor([0.025, 0.975], dtype=draws.dtype)).tolist()
+    return low, high
 
 
 def salient(found: Found) -> Bool[Tensor, "layer head relation"]:
@@ -67,32 +90,48 @@ def salient(found: Found) -> Bool[Tensor, "layer head relation"]:
 
 
 def sparsity(part: str, seed: int, held: Bool[Tensor, "layer head relation"], rng: np.random.Generator) -> Estimate:
-    """The share of heads that hold a relation, averaged over relations, with its interval over relations."""
+    """The share of heads that hold a relation, averaged over the relations that some head holds, with its interval over them.
+
+    NaN if fewer than two are held: what no head holds is not sparse.
+    """
     share = held.float().mean((0, 1))
-    return Estimate.of(part, seed, statistics.bootstrap_mean(share, rng), len(share))
+    share = share[share > 0]
+    return Estimate.of(part, seed, statistics.bootstrap_mean(share, rng), len(share)) if len(share) > 1 else _nothing(part, seed)
 
 
 def fewer(part: str, seed: int, found: Found, held: Bool[Tensor, "layer head relation"]) -> Estimate:
-    """The number of heads that hold subj less that of heads that hold obj."""
+    """The number of heads that hold subj less that of heads that hold obj: a bare count."""
     names = found.encoded.triplets.names
     counts = held.sum((0, 1))
-    value = float(counts[names.index("subj")] - counts[names.index("obj")])
-    return Estimate(part, seed, value, value, value, _documents(found))
+    return count(part, seed, int(counts[names.index("subj")] - counts[names.index("obj")]), _documents(found))
 
 
-def overlap(part: str, seed: int, found: Found, pairs: list[tuple[str, str]], rng: np.random.Generator, rounds: int = 2000) -> Estimate:
-    """The mean overlap (Jaccard) of the top heads of pairs of relations, less that of heads drawn at random.
+def overlap(part: str, seed: int, found: Found, less: tuple[str, ...], pairs: list[tuple[str, str]], rng: np.random.Generator, rounds: int = 2000) -> Estimate:
+    """The mean overlap (Jaccard) of the `TOP` heads of pairs of relations by `excess`, less that of heads drawn at random.
 
-    The interval is the observed mean less the 97.5 % and 2.5 % points of random draws.
+    The interval is the observed mean less the 97.5 % and 2.5 % points of random draws. Pairs with a relation in which
+    fewer heads have enough events are left out; NaN if none remains.
     """
-    ranked = found.summary["index"].nan_to_num(-1).flatten(0, 1)
-    names, count = found.encoded.triplets.names, len(ranked)
-    top = {name: torch.zeros(count, dtype=torch.bool).index_fill(0, ranked[:, r].topk(TOP).indices, True) for r, name in enumerate(names)}
+    ranked = excess(found, less).flatten(0, 1)
+    top = {name: _top(ranked[:, r]) for r, name in enumerate(found.encoded.triplets.names) if int(ranked[:, r].isfinite().sum()) >= TOP}
+    pairs = [(a, b) for a, b in pairs if a in top and b in top]
+    if not pairs:
+        return _nothing(part, seed)
     observed = np.mean([statistics.jaccard(top[a], top[b]) for a, b in pairs])
-    drawn = rng.permuted(np.tile(np.arange(count), (rounds, len(pairs), 1)), axis=2)[:, :, :TOP] < TOP
+    drawn = rng.permuted(np.tile(np.arange(len(ranked)), (rounds, len(pairs), 1)), axis=2)[:, :, :TOP] < TOP
     null = (drawn.sum(2) / (2 * TOP - drawn.sum(2))).mean(1)
     low, high = np.quantile(null, [0.025, 0.975])
     return Estimate(part, seed, *(float(observed - x) for x in (null.mean(), high, low)), len(pairs))
+
+
+def _top(values: Float[Tensor, " head"]) -> Bool[Tensor, " head"]:
+    """The `TOP` heads of largest value."""
+    return torch.zeros(len(values), dtype=torch.bool).index_fill(0, values.nan_to_num(-torch.inf).topk(TOP).indices, True)
+
+
+def _nothing(part: str, seed: int) -> Estimate:
+    """Nothing could be measured."""
+    return Estimate(part, seed, *[float("nan")] * 3, 0)
 
 
 def pairs_of(names: list[str]) -> list[tuple[str, str]]:
@@ -105,15 +144,15 @@ def both_ways(names: list[str]) -> list[tuple[str, str]]:
     return [(name, f"reversed {name}") for name in names]
 
 
-def stability(part: str, seed: int, by_tau: dict[float, Found], rng: np.random.Generator, resamples: int = 500) -> Estimate:
-    """The lowest rank correlation between maps at two values of tau, over cells that both fill, with its interval over cells."""
+def stability(part: str, seed: int, by_tau: dict[float, Found], less: tuple[str, ...], rng: np.random.Generator, resamples: int = 500) -> Estimate:
+    """The lowest rank correlation between maps of `excess` at two values of tau, over cells that both fill, with its interval over cells."""
     rows = []
     for a, b in combinations(by_tau.values(), 2):
-        x, y = a.summary["index"].flatten(), b.summary["index"].flatten()
+        x, y = (excess(one, less).flatten() for one in (a, b))
         both = x.isfinite() & y.isfinite()
         if int(both.sum()) > 2:
             rows.append((*statistics.spearman_interval(x[both], y[both], rng, resamples), int(both.sum())))
-    return Estimate(part, seed, *min(rows)) if rows else Estimate(part, seed, *[float("nan")] * 3, 0)
+    return Estimate(part, seed, *min(rows)) if rows else _nothing(part, seed)
 
 
 def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
@@ -174,7 +213,7 @@ NULLS: dict[str, tuple[str, ...]] = {
     "fake tail": ("fake",),
     "random token": ("random",),
     "same class": ("same_class",),
-    "same class and other head": ("same_class", "other_head"),
+    "same class, other source": ("same_class", "other_source"),
 }
 
 

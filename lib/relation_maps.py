@@ -26,7 +26,7 @@ from lib import capture, relation_tests, relations
 from lib.relations import Choices
 from lib.triplets import Encoded
 
-SUMS = ("events", "tail", "fake", "fake_events", "random", "other_tails", "other_heads")
+SUMS = (*relations.SINGLE, "other_tails", "other_sources")
 EDGES = torch.tensor([1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 3.0, 5.0, 10.0])  # of the dominance ratio
 
 
@@ -64,28 +64,29 @@ class Found:
         return relation_tests.bootstrap(self.sums, self.encoded.triplets, torch.Generator().manual_seed(seed), rounds)
 
     def p_values(self, seed: int, rounds: int = 2000) -> dict[str, Float[Tensor, "layer head relation"]]:
-        """Permutation tests, corrected by Holm for all heads: `tail` against words of the tail's class, `head` likewise.
+        """Permutation tests against the words of each control of `relation_tests.TESTED`, corrected by Holm for all heads.
 
-        Cells with too few events have p = 1. `both` is the larger of the two. With the input `current` the head's word
-        plays no part in the score, so that `head` is 1 by construction.
+        `both` is the larger of the first two, `all` the largest. Cells with too few events have p = 1. At least 40 rounds a head are taken,
+        or no p could fall below .05 after correction. With the input `current` the head token plays no part in the
+        score, so that `other_source` is 1 by construction.
         """
         generator = torch.Generator().manual_seed(seed)
         few = ~(self.summary["events"] >= self.min_events)
-        result = {}
-        for name, what in (("tail", "other_tails"), ("head", "other_heads")):
-            p = relation_tests.exchange_test(self.sums, self.encoded.triplets, self.encoded.tokens, what, generator, rounds)
-            result[name] = relation_tests.holm(p.masked_fill(few, 1.0))
-        return result | {"both": torch.maximum(result["tail"], result["head"])}
+        rounds = max(rounds, 40 * few[..., 0].numel())
+        given = self.sums, self.encoded.triplets, self.encoded.tokens
+        result = {name: relation_tests.exchange_test(*given, name, generator, rounds) for name in relation_tests.TESTED}
+        result = {name: relation_tests.holm(p.masked_fill(few, 1.0)) for name, p in result.items()}
+        both = torch.maximum(result["same_class"], result["other_source"])
+        return result | {"both": both, "all": torch.maximum(both, result["other_relation"])}
 
-    def significant(self, seed: int, rounds: int = 2000, level: float = 0.05) -> Bool[Tensor, "layer head relation"]:
-        """Heads that hold a relation by the calibrated reading: both tests below `level` after correction."""
-        return self.p_values(seed, rounds)["both"] < level
+    def held(self, p: Float[Tensor, "layer head relation"], level: float = 0.05) -> Bool[Tensor, "layer head relation"]:
+        """Heads that hold a relation by tests with p-values `p`: below `level`, with an index above a random visible token's."""
+        return (p < level) & (self.summary["index"] > self.summary["random"])
 
-    def table(self, seed: int, rounds: int = 2000) -> pd.DataFrame:
-        """One row per layer, head and relation, with everything above."""
+    def table(self, seed: int, p: dict[str, Float[Tensor, "layer head relation"]]) -> pd.DataFrame:
+        """One row per layer, head and relation: the summary, its interval, and p-values as columns `p_name`."""
         low, high = self.interval(seed)
-        p = {f"p_{name}": value for name, value in self.p_values(seed, rounds).items()}
-        columns = self.summary | {"low": low, "high": high} | p
+        columns = self.summary | {"low": low, "high": high} | {f"p_{name}": value for name, value in p.items()}
         layers, heads, names = *low.shape[:2], self.encoded.triplets.names
         rows = pd.MultiIndex.from_product([range(layers), range(heads), names], names=["layer", "head", "relation"])
         return pd.DataFrame({name: value.flatten().numpy() for name, value in columns.items()}, index=rows).reset_index()
@@ -166,15 +167,15 @@ def _as(like: Tensor, weights):
     return replace(weights, **{field.name: getattr(weights, field.name).to(like) for field in fields(weights)})
 
 
-def ratio_table(opened, encoded: Encoded, batch: int = 16) -> Int[Tensor, "layer head bin"]:
-    """How often the dominance ratio lies below, between and above `EDGES`, over events that need no ratio (figure 11)."""
+def ratio_table(opened, encoded: Encoded, edges: Float[Tensor, " edge"] = EDGES, batch: int = 16) -> Int[Tensor, "layer head bin"]:
+    """How often the dominance ratio lies below, between and above `edges`, over events that need no ratio (figure 11)."""
     total = 0
     for start in range(0, len(encoded.tokens), batch):
         part = encoded.part(start, start + batch)
         seen, triplets = (relations.moved(x, opened.device) for x in (relations.see(part.tokens, part.lengths), part.triplets))
 
         def counts(layer: int, z: Tensor, pattern: Tensor, seen=seen, triplets=triplets) -> dict[str, Tensor]:
-            return {"counts": relations.ratio_counts(pattern.float(), triplets, seen, EDGES.to(pattern.device))}
+            return {"counts": relations.ratio_counts(pattern.float(), triplets, seen, edges.to(pattern.device))}
 
         total = total + capture.stream(opened, part.tokens, counts)["counts"]
     return total

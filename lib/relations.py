@@ -52,6 +52,7 @@ class Choices:
             raise ValueError(f"exclude={self.exclude}, tau={self.tau}: exclude names self, previous or first; tau is a ratio of at least 1, or None")
 
 
+SINGLE = ("events", "tail", "fake", "fake_events", "tail_beside_fake", "random")  # what is summed per head and triplet
 PRINTED = Choices()
 CALIBRATED = Choices(ov_input="source", exclude=("self", "previous", "first"))
 
@@ -60,8 +61,9 @@ CALIBRATED = Choices(ov_input="source", exclude=("self", "previous", "first"))
 class Triplets:
     """Triplets of a batch of documents as positions; -1 fills rows of alternatives that are shorter than the longest.
 
-    `other_tails`: words of the tail's class that could stand in its place; `other_heads`: likewise for the head. All of
-    them are visible when the triplet first is. Occurrences of one fact share a number in `fact`.
+    `other_tails`: words of the tail's class that could stand in its place; `other_sources`: likewise for the head token.
+    All of them are visible when the triplet first is. `partner` marks the other tails that the head token is joined with
+    by another relation. Occurrences of one fact share a number in `fact`.
     """
 
     names: tuple[str, ...]
@@ -70,7 +72,8 @@ class Triplets:
     source: Int[Tensor, " n"]
     target: Int[Tensor, " n"]
     other_tails: Int[Tensor, "n k"]
-    other_heads: Int[Tensor, "n k"]
+    other_sources: Int[Tensor, "n k"]
+    partner: Bool[Tensor, "n k"]
     fact: Int[Tensor, " n"]
 
     def __len__(self) -> int:
@@ -97,7 +100,7 @@ def moved(part, device: torch.device | str):
     return replace(part, **{name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)})
 
 
-ROWS = ("relation", "document", "source", "target", "other_tails", "other_heads", "fact")
+ROWS = ("relation", "document", "source", "target", "other_tails", "other_sources", "partner", "fact")
 
 
 @dataclass(frozen=True)
@@ -224,21 +227,21 @@ def tally(
     """Sum shares over the events of each head and triplet; section 3.1 of the paper.
 
     projected: from raw embeddings (`current`, `source`) or from the values that the model really used (`context`).
-    Returns, per [head, n]: `events`; `tail`, the printed quantity; `fake` and `fake_events`, with the 10th token as tail
-    (where it is visible); `random`, a visible token other than the tail in expectation; and per [head, n, k]:
-    `other_tails`; `other_heads`, the tail's share if the head had read that word instead (with `current`, the same again).
+    Returns, per [head, n]: `events`; `tail`, the printed quantity; `fake`, with the 10th token as tail, over the
+    `fake_events` at which it is visible and not the tail itself, and `tail_beside_fake`, the tail over the same events;
+    `random`, a visible token other than the tail in expectation; and per [head, n, k]: `other_tails`; `other_sources`,
+    the tail's share if the head had read that word instead (with `current`, the same again).
     """
     events = gated(pattern, triplets, seen, choices.tau, choices.exclude)
     heads, k = pattern.shape[1], triplets.other_tails.shape[1]
-    sums = projected.new_zeros(heads, len(triplets), 5 + 2 * k)
+    sums = projected.new_zeros(heads, len(triplets), len(SINGLE) + 2 * k)
     step = max(1, CHUNK // (projected.shape[-1] * (1 + k)))
     for start in range(0, len(events.triplet), step):
         part = Events(*(getattr(events, name)[start : start + step] for name in ("triplet", "head", "query", "ratio")))
         rows = _scored(projected, seen, triplets, part, choices)
         sums.index_put_((part.head, part.triplet), rows, accumulate=True)
-    single, tails, other = sums.split([5, k, k], dim=2)
-    named = dict(zip(("events", "tail", "fake", "fake_events", "random"), single.unbind(2), strict=True))
-    return named | {"other_tails": tails, "other_heads": other}
+    single, tails, other = sums.split([len(SINGLE), k, k], dim=2)
+    return dict(zip(SINGLE, single.unbind(2), strict=True)) | {"other_tails": tails, "other_sources": other}
 
 
 def _scored(projected: Tensor, seen: Seen, triplets: Triplets, events: Events, choices: Choices) -> Float[Tensor, "event column"]:
@@ -250,17 +253,18 @@ def _scored(projected: Tensor, seen: Seen, triplets: Triplets, events: Events, c
     tail = _at(share, seen.local[document, triplets.target[n]])
     random = (share.sum(1) - tail) / (visible - 1).clamp_min(1)
     fake = choices.fake_position
-    shown = (j >= fake).to(share)
-    fake_share = _at(share, seen.local[document, min(fake, seen.tokens.shape[1] - 1)]) * shown
+    fake_column = seen.local[document, min(fake, seen.tokens.shape[1] - 1)]
+    shown = ((j >= fake) & (fake_column != seen.local[document, triplets.target[n]])).to(share)
     tails = _alternatives(triplets.other_tails[n], lambda place: _at(share, seen.local[document, place]))
     if choices.ov_input == "current":
-        others = _alternatives(triplets.other_heads[n], lambda place: tail)
+        others = _alternatives(triplets.other_sources[n], lambda place: tail)
     else:
         def swapped(place: Tensor) -> Tensor:
             return _at(shares(projected[document, events.head, place], visible), seen.local[document, triplets.target[n]])
 
-        others = _alternatives(triplets.other_heads[n], swapped)
-    return torch.cat([torch.stack([torch.ones_like(tail), tail, fake_share, shown, random], 1), tails, others], 1)
+        others = _alternatives(triplets.other_sources[n], swapped)
+    single = (torch.ones_like(tail), tail, _at(share, fake_column) * shown, shown, tail * shown, random)  # in the order of SINGLE
+    return torch.cat([torch.stack(single, 1), tails, others], 1)
 
 
 def _at(rows: Tensor, column: Tensor) -> Tensor:

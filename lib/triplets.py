@@ -43,22 +43,28 @@ class Link:
 
 @dataclass(frozen=True)
 class Document:
-    """A text, its words as (start, end) in characters, the links between them, and each word's class (None: in no class)."""
+    """A text, its words as (start, end) in characters, the links between them, and each word's class (None: in no class).
+
+    `known`: (relation, head word, tail word) that hold whether or not they are linked here, so that none is taken for false.
+    """
 
     text: str
     spans: tuple[tuple[int, int], ...]
     links: tuple[Link, ...]
     classes: tuple[str | None, ...]
+    known: frozenset[tuple[str, str, str]] = frozenset()
 
     @classmethod
-    def of_words(cls, words: Sequence[str], links: Iterable[Link], classes: Sequence[str | None], spaces: Sequence[bool] | None = None) -> Document:
+    def of_words(
+        cls, words: Sequence[str], links: Iterable[Link], classes: Sequence[str | None], spaces: Sequence[bool] | None = None, known: frozenset[tuple[str, str, str]] = frozenset()
+    ) -> Document:
         """From words, each followed by a space unless `spaces` says otherwise."""
         spaces = spaces or [True] * len(words)
         text, spans = "", []
         for word, space in zip(words, spaces, strict=True):
             spans.append((len(text), len(text) + len(word)))
             text += word + " " * space
-        return cls(text.rstrip(), tuple(spans), tuple(links), tuple(classes))
+        return cls(text.rstrip(), tuple(spans), tuple(links), tuple(classes), known)
 
     @property
     def words(self) -> list[str]:
@@ -151,7 +157,9 @@ def collate(
         ids, found = places(tokenizer, document, pieces)
         ids, found = ids[:context], [place if place < context else -1 for place in found]
         pairs = list(_pairs(document, ids, found, list(relations), reverse, left_out))
-        rows += [(pair.relation, number, pair.source, pair.target, *others) for pair, others in _beside(pairs, document, ids, found, alternatives)]
+        true = _true(pairs, document, ids, found, list(relations), reverse)
+        beside = (_beside(pair, true, len(relations), document, ids, found, alternatives) for pair in pairs)
+        rows += [(pair.relation, number, pair.source, pair.target, *others) for pair, others in zip(pairs, beside, strict=True)]
         sequences.append(ids)
     if not rows:
         raise ValueError(f"None of {len(documents)} documents has a triplet of {', '.join(relations)} within {context} tokens. Check the corpus and `context`.")
@@ -188,18 +196,32 @@ def _pairs(document: Document, ids: list[int], found: list[int], relations: list
                     yield _Pair(number + backward * len(relations), source, min(targets), document.classes[head[0]], document.classes[tail[0]])
 
 
-def _beside(pairs: list[_Pair], document: Document, ids: list[int], found: list[int], most: int) -> Iterable[tuple[_Pair, tuple[list[int], list[int]]]]:
-    """Each triplet with the words that could stand for its tail and its head: of their class, visible, and not true as well."""
+def _true(pairs: list[_Pair], document: Document, ids: list[int], found: list[int], relations: list[str], reverse: bool) -> set[tuple[int, int, int]]:
+    """What holds of the tokens of a document, stated in it or not: (relation, head token, tail token)."""
+    token = {word: ids[place] for word, place in zip(document.words, found, strict=True) if place >= 0}
+    known = [(relations.index(r), token[s], token[o]) for r, s, o in document.known if r in relations and s in token and o in token]
+    backward = [(r + len(relations), o, s) for r, s, o in known if reverse]
+    return {(pair.relation, ids[pair.source], ids[pair.target]) for pair in pairs} | {*known, *backward}
+
+
+def _beside(
+    pair: _Pair, true: set[tuple[int, int, int]], forward: int, document: Document, ids: list[int], found: list[int], most: int
+) -> tuple[list[int], list[int], list[bool]]:
+    """Words that could stand for a triplet's tail and for its head: of their class, visible, and not true as well.
+
+    And, for each such tail, whether another relation joins it with the head token in the same direction (relations from
+    `forward` on are reversed).
+    """
+    r, s, o, by = pair.relation, ids[pair.source], ids[pair.target], max(pair.source, pair.target)
     first: dict[str | None, dict[int, int]] = {}  # class -> token -> its first position
     for place, kind in zip(found, document.classes, strict=True):
-        if place >= 0 and kind is not None:
+        if 0 <= place <= by and ids[place] not in (s, o):
             first.setdefault(kind, {}).setdefault(ids[place], place)
-    true = {(pair.relation, ids[pair.source], ids[pair.target]) for pair in pairs}
-    for pair in pairs:
-        r, s, o, by = pair.relation, ids[pair.source], ids[pair.target], max(pair.source, pair.target)
-        tails = [p for t, p in first.get(pair.tail_class, {}).items() if t not in (s, o) and p <= by and (r, s, t) not in true]
-        heads = [p for t, p in first.get(pair.head_class, {}).items() if t not in (s, o) and p <= by and (r, t, o) not in true]
-        yield pair, (_nearest(tails, pair.target, most), _nearest(heads, pair.source, most))
+    tails = [p for t, p in first.get(pair.tail_class, {}).items() if pair.tail_class and (r, s, t) not in true]
+    heads = [p for t, p in first.get(pair.head_class, {}).items() if pair.head_class and (r, t, o) not in true]
+    tails = _nearest(tails, pair.target, most)
+    joined = {t for relation, head, t in true if head == s and (relation < forward) == (r < forward)}
+    return tails, _nearest(heads, pair.source, most), [ids[p] in joined for p in tails]
 
 
 def _nearest(found: list[int], place: int, most: int) -> list[int]:
@@ -210,7 +232,7 @@ def _nearest(found: list[int], place: int, most: int) -> list[int]:
 def _tensors(names: tuple[str, ...], rows: list[tuple], tokens: Tensor, alternatives: int) -> Triplets:
     """Rows as tensors; triplets of one relation and the same two tokens are one fact."""
     relation, document, source, target = (torch.tensor([row[c] for row in rows]) for c in range(4))
-    others = [torch.tensor([(row[c] + [-1] * alternatives)[:alternatives] for row in rows]) for c in (4, 5)]
+    others = [torch.tensor([(row[c] + [fill] * alternatives)[:alternatives] for row in rows]) for c, fill in ((4, -1), (5, -1), (6, False))]
     triple = torch.stack([relation, tokens[document, source], tokens[document, target]], 1)
     fact = torch.unique(triple, dim=0, return_inverse=True)[1]
     return Triplets(names, relation, document, source, target, *others, fact)

@@ -45,8 +45,8 @@ def share(x, W_OV, W_U, tokens, j, wanted):
 def tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choices):
     """Sums per [head, triplet] of the tail's share, the events, the controls. `inputs` [batch, position, d_model]: what heads read (context)."""
     heads, k = pattern.shape[1], triplets.other_tails.shape[1]
-    result = {name: torch.zeros(heads, len(triplets), dtype=torch.float64) for name in ("events", "tail", "fake", "fake_events", "random")}
-    result |= {name: torch.zeros(heads, len(triplets), k, dtype=torch.float64) for name in ("other_tails", "other_heads")}
+    result = {name: torch.zeros(heads, len(triplets), dtype=torch.float64) for name in ("events", "tail", "fake", "fake_events", "tail_beside_fake", "random")}
+    result |= {name: torch.zeros(heads, len(triplets), k, dtype=torch.float64) for name in ("other_tails", "other_sources")}
     for h in range(heads):
         W_OV = W_V[h] @ W_O[h]
         for n in range(len(triplets)):
@@ -68,14 +68,15 @@ def tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choice
                 result["events"][h, n] += 1
                 result["tail"][h, n] += a(s, o)
                 result["random"][h, n] += sum(a(s, place) for place in places) / max(1, len(places))
-                if j >= choices.fake_position:
+                if j >= choices.fake_position and tokens[b, choices.fake_position] != tokens[b, o]:
                     result["fake"][h, n] += a(s, choices.fake_position)
+                    result["tail_beside_fake"][h, n] += a(s, o)
                     result["fake_events"][h, n] += 1
                 for c in range(k):
                     if triplets.other_tails[n, c] >= 0:
                         result["other_tails"][h, n, c] += a(s, int(triplets.other_tails[n, c]))
-                    if triplets.other_heads[n, c] >= 0:
-                        result["other_heads"][h, n, c] += a(int(triplets.other_heads[n, c]), o)
+                    if triplets.other_sources[n, c] >= 0:
+                        result["other_sources"][h, n, c] += a(int(triplets.other_sources[n, c]), o)
     return result
 
 

@@ -25,14 +25,14 @@ VARIANTS = {
 def planted(request):
     made = planted_relations.relations_by_hand(seed=request.param)
     opened = models.open_model(made.model, tokenizer=made.tokenizer)
-    sample = made.world.documents(np.random.default_rng(request.param), 40, "graph")
+    sample = made.world.documents(np.random.default_rng(request.param), 80, "graph")
     encoded = triplets.collate(gold.documents(made.world, sample), made.tokenizer, list(lexicon.RELATIONS), made.world.context, reverse=True)
     return made, opened, encoded, relation_maps.measure(opened, encoded, VARIANTS, batch=30, copying=True)
 
 
 @cache
 def p_values(found: relation_maps.Found) -> dict[str, torch.Tensor]:
-    return found.p_values(seed=0, rounds=450)
+    return found.p_values(seed=0, rounds=1500)
 
 
 def flagged(found: relation_maps.Found, test: str) -> set[tuple[int, int, str]]:
@@ -51,21 +51,30 @@ def value(found: relation_maps.Found, name: str, place: tuple[int, int, str]) ->
 @pytest.mark.parametrize("variant, ov_input", [("source", "source"), ("context", "context"), ("argmax", "source")])
 def test_precision_and_recall_are_one(planted, variant, ov_input):
     made, _, _, found = planted
-    assert flagged(found[variant], "both") == made.truth(ov_input)
+    assert flagged(found[variant], "all") == made.truth(ov_input)
 
 
-def test_every_planted_head_scores_near_one_under_its_reading(planted):
+def test_the_partners_decoy_needs_the_control_of_other_relations(planted):
+    """It holds the facts, but not which relation they are of: it passes both other tests, for several relations."""
+    made, _, _, found = planted
+    *place, _ = place_of(made, "decoy partners")
+    wrong = flagged(found["source"], "both") - made.truth("source")
+    assert len(wrong) > 1 and {found[:2] for found in wrong} == {tuple(place)}
+
+
+def test_every_planted_head_scores_high_under_its_reading(planted):
+    """Not one: where two tails are true of one head token, they share."""
     made, _, _, found = planted
     for kind, variant in (("source", "source"), ("current", "printed"), ("context", "context")):
-        assert value(found[variant], "index", place_of(made, kind)) > 0.8
+        assert value(found[variant], "index", place_of(made, kind)) > 0.55
         assert value(found[variant], "fake", place_of(made, kind)) < 0.3
 
 
 def test_the_static_decoy_fools_the_tail_test_and_not_the_head_test(planted):
     made, _, _, found = planted
     place = place_of(made, "decoy static")
-    assert place in flagged(found["source"], "tail") and place not in flagged(found["source"], "head")
-    assert value(found["source"], "other_head", place) == pytest.approx(value(found["source"], "index", place), abs=0.05)
+    assert place in flagged(found["source"], "same_class") and place not in flagged(found["source"], "other_source")
+    assert value(found["source"], "other_source", place) == pytest.approx(value(found["source"], "index", place), abs=0.05)
 
 
 def test_the_topic_decoy_fools_the_random_null_and_not_the_class(planted):
@@ -79,7 +88,7 @@ def test_the_topic_decoy_fools_the_random_null_and_not_the_class(planted):
 def test_positional_decoys_need_the_exclusions(planted, kind):
     made, _, _, found = planted
     place = place_of(made, kind)
-    assert place in flagged(found["unexcluded"], "both") and place not in flagged(found["source"], "both")
+    assert place in flagged(found["unexcluded"], "all") and place not in flagged(found["source"], "all")
 
 
 def test_the_printed_index_puts_decoys_beside_a_true_head(planted):
@@ -87,7 +96,7 @@ def test_the_printed_index_puts_decoys_beside_a_true_head(planted):
     made, _, _, found = planted
     for kind in ("decoy static", "decoy self", "decoy previous"):
         assert value(found["printed"], "index", place_of(made, kind)) > value(found["printed"], "fake", place_of(made, kind)) + 0.2
-    assert value(found["printed"], "index", place_of(made, "context")) < 0.25
+    assert value(found["printed"], "index", place_of(made, "context")) < 0.35
 
 
 def test_copying_is_scored_apart(planted):

@@ -1,5 +1,7 @@
 """Trees and graphs become triplets of token positions, by rules that a reader can check by hand."""
 
+from dataclasses import replace
+
 import pytest
 import spacy
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -77,11 +79,22 @@ def test_alternatives_are_visible_of_the_class_and_not_true_themselves(words):
     """For B -> C at once: nothing else is visible. Later, D is. For D -> E: B and C; E comes last."""
     found = collate([graph_document()], words, ["uses"], 16, alternatives=3).triplets
     assert found.other_tails.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
-    assert found.other_heads.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
+    assert found.other_sources.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
     both = Document.of_words(["B", "C", "D", "E"], [Link("uses", (0,), (2,)), Link("uses", (0,), (3,))], ["entity"] * 4)
     found = collate([both], words, ["uses"], 16, alternatives=3).triplets
     assert found.other_tails.tolist() == [[2, -1, -1], [2, -1, -1]]  # C; D and E are both true of B
-    assert found.other_heads.tolist() == [[2, -1, -1], [2, 3, -1]]
+    assert found.other_sources.tolist() == [[2, -1, -1], [2, 3, -1]]
+
+
+def test_partners_are_joined_by_another_relation_and_known_pairs_are_never_false(words):
+    links = [Link("uses", (0,), (2,)), Link("makes", (0,), (3,))]
+    told = Document.of_words(["B", "C", "D", "E"], links, ["entity"] * 4)
+    found = collate([told], words, ["uses", "makes"], 16, reverse=True, alternatives=3).triplets
+    uses = found.at(found.relation == 1)  # B makes E; C and D are other tails, and D is what B uses
+    assert uses.other_tails.tolist() == [[3, 2, -1]] and uses.partner.tolist() == [[True, False, False]]
+    known = replace(told, known=frozenset({("makes", "B", "C")}))
+    found = collate([known], words, ["uses", "makes"], 16, alternatives=3).triplets
+    assert found.other_tails[1].tolist() == [3, -1, -1]
 
 
 def test_the_nearest_alternatives_are_kept(words):
