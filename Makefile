@@ -38,6 +38,7 @@ serve: $(STAMP)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory runs/$(PROFILE)/site $(PORT)
 
 clean:
+	@case "$(PROFILE)" in ""|*[!a-z0-9_-]*) echo "Name one profile: make clean PROFILE=name"; exit 1;; esac
 	rm -rf -- "runs/$(PROFILE)"
 
 install: $(STAMP)

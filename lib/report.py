@@ -48,8 +48,8 @@ class Report:
         torch.set_num_threads(profile.threads)  # sums depend on it in their last bits
         if profile.model:
             self.uses(profile.model, profile.revision)
-        for stale in ("claims.json", "provenance.json"):
-            (self.directory / stale).unlink(missing_ok=True)
+        for stale in [self.directory / "claims.json", self.directory / "provenance.json", *self.directory.glob("*.csv")]:
+            stale.unlink(missing_ok=True)  # all of it would be published, also what this run no longer makes
 
     def uses(self, model: str, revision: str | None = None, directory: str | Path | None = None) -> None:
         """Note a model in the provenance; with its `directory`, also the fingerprint of its weights."""
@@ -200,8 +200,10 @@ def measured(row: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    """Three digits; what is only rounding of a zero is zero."""
-    return "0" if abs(value) < 1e-6 else f"{value:.3g}"
+    """Three digits, and all of them before the point; what is only rounding of a zero is zero."""
+    if abs(value) < 1e-6:
+        return "0"
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
 def _fold(title: str, body: str, style: str = "bk-fold") -> str:

@@ -18,6 +18,14 @@ def arguments(profile: str, more: list[str]) -> list[str]:
     return ["-m", "snakemake", *fixed, *more]
 
 
+def redo_overwritten(executed: list[Path]) -> None:
+    """Remove executed chapters whose results another run has overwritten since, so that they are executed again."""
+    for chapter in executed:
+        if chapter.is_file() and (why := gates.foreign(chapter)):
+            print(f"{chapter.stem} is executed again: its results {why}.", flush=True)
+            chapter.unlink()
+
+
 def main(profile: str, *more: str) -> None:
     """Check the profile, take its lock and become snakemake."""
     file = Path("params") / f"{profile}.yaml"
@@ -34,6 +42,7 @@ def main(profile: str, *more: str) -> None:
             why = f": {file} sets no {' or '.join(needs)}." if needs else "."
             print(f"{chapter.stem} examines the book's own models only{why}", flush=True)
     process.hold(provenance.runs(loaded) / ".lock")
+    redo_overwritten([provenance.runs(loaded) / "chapters" / f"{name}.ipynb" for name in gates.chapters_of(Path("book/_toc.yml"))])
     process.name_driver()
     os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])
 

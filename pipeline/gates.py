@@ -1,4 +1,5 @@
-"""What may be published: every chapter of the table of contents, executed whole, from its present source and parameters.
+"""What may be published: every chapter of the table of contents, executed whole, from its present source and parameters,
+beside the very results that this execution left.
 
 Jupyter Book itself publishes tracebacks, empty cells and yesterday's numbers without a word, so the build asks here first.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib import provenance
+from lib import profiles, provenance
 from pipeline import dependencies
 
 # A path of the machine that executed the chapter says nothing to a reader and something about its owner.
@@ -47,6 +48,25 @@ def unlisted(toc: Path, sources: Path) -> list[str]:
     return [path.stem for path in sorted(sources.glob("[0-9]*.ipynb")) if path.stem not in listed]
 
 
+def foreign(executed: Path) -> str:
+    """How the results of an executed chapter differ from what its execution left; empty where they do not.
+
+    A chapter that somebody runs beside the build, with papermill or in a browser, writes into the same folder.
+    """
+    record = executed.parent.parent / "results" / executed.stem / "provenance.json"
+    if not record.is_file():
+        return "are gone, or a run that writes them has not ended"
+    notebook, left = dependencies.read(executed), json.loads(record.read_text())
+    defaults = profiles.Profile().model_dump()
+    here = provenance.public(defaults | dict(notebook.metadata.get("book", {}).get("parameters", {})))
+    there = defaults | left.get("parameters", {})
+    if changed := [name for name in here if here[name] != there.get(name)]:
+        return f"come from a run with other values of {', '.join(changed)}"
+    # The execution shows, in its last cell, when it ended.
+    shown = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    return "" if left.get("finished", "never") in shown else "come from another run"
+
+
 def _problems(source: Path, executed: Path, profile: Any) -> Iterator[str]:
     if not source.is_file():
         yield f"missing: {source} stands in book/_toc.yml but does not exist"
@@ -57,6 +77,8 @@ def _problems(source: Path, executed: Path, profile: Any) -> Iterator[str]:
         notebook = dependencies.read(executed)
         yield from _errors(notebook)
         yield from _stale(notebook.metadata.get("book", {}), source, profile)
+        if why := foreign(executed):
+            yield f"stale: its results {why}; delete {executed} and build again"
 
 
 def _errors(notebook: Any) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lib import profiles
+from lib import profiles, provenance
 from pipeline import dependencies, gates
 
 PROFILE = profiles.validate({"profile": "tiny", "seed": 3}, "test")
@@ -31,10 +31,21 @@ def chapter(tmp_path) -> Path:
     return tmp_path
 
 
+ENDED = "2026-01-01T00:00:00+00:00"
+
+
 def executed(folder: Path, *cells: nbformat.NotebookNode, **changes) -> None:
+    """An executed chapter, with the results that it left; its last cell shows when it ended."""
     recorded = {"source": dependencies.digest([folder / "chapters" / "01_x.ipynb"]), "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs", "threads": 1}}
-    made = nbformat.v4.new_notebook(cells=list(cells), metadata={"book": recorded | changes})
+    closing = cell("book.close()", 9, {"output_type": "stream", "name": "stdout", "text": f"finished {ENDED}"})
+    made = nbformat.v4.new_notebook(cells=[*cells, closing], metadata={"book": recorded | changes})
     nbformat.write(made, folder / "executed" / "01_x.ipynb")
+    left(folder, recorded["parameters"] | changes.get("parameters", {}))
+
+
+def left(folder: Path, parameters: dict, finished: str = ENDED) -> None:
+    """What a run of the chapter leaves beside the executed notebook."""
+    provenance.write_json(folder / "results" / "01_x" / "provenance.json", {"parameters": parameters, "finished": finished})
 
 
 def problems(folder: Path, *names: str) -> str:
@@ -74,6 +85,29 @@ def test_a_source_that_changed_since(chapter):
 def test_other_parameters(chapter):
     executed(chapter, cell("seed = 0"), parameters={"seed": 4, "profile": "tiny", "runs_dir": "runs", "threads": 1})
     assert problems(chapter) == "01_x: stale: executed with other values of seed"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "finished", "said"),
+    [
+        ({"seed": 3, "profile": "tiny", "model": "gpt2"}, ENDED, "come from a run with other values of model"),
+        ({"seed": 4, "profile": "tiny"}, ENDED, "come from a run with other values of seed"),
+        ({"seed": 3, "profile": "tiny"}, "2026-01-02T00:00:00+00:00", "come from another run"),
+    ],
+)
+def test_results_of_another_run(chapter, parameters, finished, said):
+    left(chapter, parameters, finished)
+    assert problems(chapter) == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and build again"
+
+
+def test_results_of_a_run_that_has_not_ended(chapter):
+    (chapter / "results" / "01_x" / "provenance.json").unlink()
+    assert "a run that writes them has not ended" in problems(chapter)
+
+
+def test_parameters_that_a_run_did_not_name_have_their_defaults(chapter):
+    left(chapter, {"seed": 3, "profile": "tiny", "runs_dir": "runs", "examples": profiles.Profile().examples})
+    gates.check(["01_x"], chapter / "chapters", chapter / "executed", PROFILE)
 
 
 def test_a_run_that_recorded_nothing(chapter):

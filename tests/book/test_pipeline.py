@@ -102,6 +102,17 @@ def test_a_change_that_looks_old_is_still_seen(built):
         path.write_bytes(before)
 
 
+def test_a_chapter_whose_results_another_run_has_overwritten_is_executed_again(built):
+    files = [built / targets()[0], built / "runs" / "tiny" / "results" / "01_tiny" / "provenance.json"]
+    before = [path.read_bytes() for path in files]
+    try:
+        edit(files[1], '"finished": "', '"finished": "long ago, ')
+        assert would_run(built) - {"site"} == {"01_tiny"}
+    finally:
+        for path, content in zip(files, before, strict=True):
+            path.write_bytes(content)
+
+
 def test_the_terminal_says_which_cell_runs_and_what_remains(built):
     said = (built / "said.txt").read_text()
     assert re.search(r"01_tiny, cell 4 of 8, \d+ s: A heat map", said) and "1 of 2 steps (50%) done" in said
