@@ -8,6 +8,8 @@ a `Verdict`. Nothing here looks at a result before the rule is read.
     partly            the claimed direction, but some intervals cross the tolerance; or some parts hold and others do not
     not reproduced    every interval lies on the other side, or the mean points against the claim
     not testable here this run cannot answer, and says why
+
+A claim some of whose parts this run cannot answer is judged over the others, and is at most *partly* reproduced.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def load(path: str | Path = PATH) -> dict[str, Claim]:
 
 
 def judge(claim: Claim, estimates: Sequence[Estimate], seeds_needed: int = 3) -> dict[str, Any]:
-    """The verdict as a record for claims.json; its first part gives `measured`, `interval`, `n`.
+    """The verdict as a record for claims.json; its first part that could be tested gives `measured`, `interval`, `n`.
 
     Fewer than `seeds_needed` seeds cannot reproduce a claim: the verdict is then at most *partly*.
     Errors: ValueError for a part without an estimate, or an estimate for a part that the claim does not have.
@@ -103,15 +105,20 @@ def judge(claim: Claim, estimates: Sequence[Estimate], seeds_needed: int = 3) ->
     if given != set(claim.parts):
         raise ValueError(f"Claim {claim.id} has parts {sorted(claim.parts)}, estimates were given for {sorted(given)}.")
     parts = {name: _part(rule, [e for e in estimates if e.part == name], seeds_needed) for name, rule in claim.parts.items()}
-    verdicts = {part["verdict"] for part in parts.values()}
-    verdict = verdicts.pop() if len(verdicts) == 1 else PARTLY
-    lead = next(iter(parts.values()))
-    return _record(claim, verdict) | {k: lead[k] for k in ("measured", "interval", "n", "seeds")} | {"parts": parts}
+    lead = next((part for part in parts.values() if part["verdict"] != UNTESTABLE), next(iter(parts.values())))
+    return _record(claim, _whole([part["verdict"] for part in parts.values()])) | {k: lead[k] for k in ("measured", "interval", "n", "seeds")} | {"parts": parts}
 
 
 def not_testable(claim: Claim, why: str) -> dict[str, Any]:
     """The record of a claim that this run cannot answer, with the reason."""
     return _record(claim, UNTESTABLE) | {"measured": None, "interval": None, "n": 0, "seeds": [], "parts": {}, "why": why}
+
+
+def _whole(parts: Sequence[Verdicts]) -> Verdicts:
+    """The verdict on a claim from those on its parts."""
+    if len(set(parts)) == 1:
+        return parts[0]
+    return NOT if set(parts) == {NOT, UNTESTABLE} else PARTLY
 
 
 def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:

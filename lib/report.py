@@ -84,14 +84,14 @@ class Report:
     def table(self, frame: pd.DataFrame, name: str, *, caption: str, description: str) -> None:
         """Show a frame as a table that scrolls inside the page, with what `figure` gives. Floats to three digits."""
         number = self._number("Table", name)
-        body = frame.to_html(index=False, border=0, float_format=_short, na_rep="–", classes="bk-table table")
+        body = frame.to_html(index=False, border=0, float_format=short, na_rep="–", classes="bk-table table")
         self._show("Table", number, name, f'<div class="bk-scroll" tabindex="0">{body}</div>', frame, caption, description)
 
     def number(self, **numbers: Any) -> None:
         """Make values available to the prose as {glue:text}`name`; floats come with three digits. Shows nothing."""
         for name, value in numbers.items():
             real = isinstance(value, Real) and not isinstance(value, Integral)
-            text = _short(value) if real else str(value)
+            text = short(value) if real else str(value)
             bundle = {"text/plain": text, "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {f"application/papermill.record/{kind}": content for kind, content in bundle.items()}
@@ -190,16 +190,16 @@ def measured(row: dict[str, Any]) -> str:
     """The measured value with its interval and sample, in words; a dash when nothing was measured."""
     if row["measured"] is None:
         return "–"
-    text = _short(row["measured"])
+    text = short(row["measured"])
     if row["interval"]:
-        text += " [" + ", ".join(map(_short, row["interval"])) + "]"
+        text += " [" + ", ".join(map(short, row["interval"])) + "]"
     if row["n"]:
         text += f", n = {row['n']}"
     seeds = [str(seed) for seed in row["seeds"] if seed is not None]
     return text + (f", seeds {', '.join(seeds)}" if seeds else "")
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """Three digits, and all of them before the point; what is only rounding of a zero is zero."""
     if abs(value) < 1e-6:
         return "0"

@@ -68,7 +68,7 @@ def benchmarks(file: Path) -> str:
     lines += [f"**{html.escape(str(key))}**: {html.escape(str(value))}\n" for key, value in record.get("setting", {}).items()]
     rows = record.get("rows", [])
     head = tuple(rows[0]) if rows else ()
-    cells = [[html.escape(f"{v:.3g}" if isinstance(v, float) else str(v)) for v in row.values()] for row in rows]
+    cells = [[html.escape(report.short(v) if isinstance(v, float) else str(v)) for v in row.values()] for row in rows]
     return "\n".join([*lines, _table(head, cells, "bk-benchmarks")])
 
 
@@ -77,7 +77,8 @@ Each claim has a rule that was written before the run: what is measured, and on 
 A claim is *reproduced* when the 95 % interval lies on the claimed side in the share of seeds that the rule names.
 It is *partly* reproduced when the direction is the claimed one but some interval crosses the tolerance, or when some parts hold and others do not.
 It is *not reproduced* when every interval lies on the other side, or when the mean points against the claim.
-It is *not testable here* when the run cannot answer, and the chapter says why."""
+It is *not testable here* when the run cannot answer, and the chapter says why.
+Where the run can answer some parts only, the claim is judged over these, and is at most *partly* reproduced."""
 
 BENCHMARKS_INTRO = """\
 `make bench` measures the detection of all heads against plain forward passes and writes this page's numbers.

@@ -81,6 +81,33 @@ def test_parts_that_disagree_are_partly():
     assert agree["verdict"] == REPRODUCED
 
 
+GIVEN = {
+    REPRODUCED: [(0.6, 0.8), (0.7, 0.9), (0.6, 0.7)],
+    PARTLY: [(0.4, 0.8), (0.7, 0.9), (0.6, 0.7)],
+    NOT: [(0.1, 0.2), (0.1, 0.2), (0.1, 0.2)],
+    UNTESTABLE: [(math.nan, math.nan)],
+}
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((UNTESTABLE, NOT), NOT),  # nothing that could be tested holds
+        ((UNTESTABLE, REPRODUCED), PARTLY),  # the whole claim was not seen
+        ((UNTESTABLE, PARTLY), PARTLY),
+        ((UNTESTABLE, UNTESTABLE), UNTESTABLE),
+        ((REPRODUCED, PARTLY), PARTLY),
+        ((NOT, PARTLY), PARTLY),
+        ((NOT, NOT), NOT),
+    ],
+)
+def test_parts_that_cannot_be_tested_neither_help_nor_harm(parts, expected):
+    given = [e for name, part in zip("ab", parts, strict=True) for e in estimates(*GIVEN[part], part=name)]
+    found = claims.judge(claim(a=rule(), b=rule()), given)
+    assert tuple(p["verdict"] for p in found["parts"].values()) == parts and found["verdict"] == expected
+    assert (found["measured"] is None) == (expected == UNTESTABLE)
+
+
 @pytest.mark.parametrize("parts", [["a", "c"], ["a"], []])
 def test_parts_must_be_those_of_the_claim(parts):
     given = [e for part in parts for e in estimates((0.6, 0.8), part=part)]

@@ -116,7 +116,7 @@ def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
     [(0.123456, "0.123"), (12.345, "12.3"), (999.4, "999"), (999.7, "1,000"), (1234.4, "1,234"), (-1234567.0, "-1,234,567"), (1e-9, "0"), (float("nan"), "nan"), (float("inf"), "inf")],
 )
 def test_numbers_are_short_and_never_in_powers_of_ten(value, text):
-    assert report._short(value) == text
+    assert report.short(value) == text
 
 
 def test_an_unknown_claim_names_those_that_exist(book):
