@@ -28,7 +28,7 @@ def stream(opened, tokens: Int[Tensor, "batch position"], measure: Measure, laye
     """Apply `measure(layer, z, pattern)` to each layer within one trace and stack its results over a layer axis.
 
     tokens: token ids, all sequences of one length. layers: which ones, in rising order (all when None).
-    Returns name -> [layer, ...]. Error: ValueError for an unsorted or impossible list of layers.
+    Returns name -> [layer, ...], on the CPU, floating numbers as float32 at least. Error: ValueError for an unsorted or impossible list of layers.
     """
     layers = _checked(opened, layers)
     kept: list[dict[str, Tensor]] = []
@@ -39,7 +39,13 @@ def stream(opened, tokens: Int[Tensor, "batch position"], measure: Measure, laye
             kept.append(measure(layer, z, pattern))
             del z, pattern
         tracer.stop()
-    return {name: torch.stack([row[name].cpu() for row in kept]) for name in kept[0]}
+    return {name: torch.stack([_precise(row[name]) for row in kept]) for name in kept[0]}
+
+
+def _precise(kept: Tensor) -> Tensor:
+    """On the CPU, floating numbers as float32 at least: there is much in statistics that half precision cannot do."""
+    kept = kept.cpu()
+    return kept.float() if kept.dtype in (torch.bfloat16, torch.float16) else kept
 
 
 @torch.no_grad()

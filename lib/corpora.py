@@ -254,5 +254,13 @@ def texts(path: str | Path, separator: str = "<|endoftext|>") -> list[str]:
 
 if __name__ == "__main__":
     import sys
+    import urllib.error
 
-    print(fetch(*sys.argv[1:3]))
+    if len(sys.argv) != 3:
+        raise SystemExit("Usage: python -m lib.corpora NAME FOLDER\nNAME is one of:\n  " + "\n  ".join(HOMES))
+    try:
+        print(fetch(*sys.argv[1:]))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise SystemExit(f"{HOMES[sys.argv[1]].url} was not reached: {error}. Check the network and try again.") from None

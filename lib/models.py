@@ -15,12 +15,14 @@ content, at relative position zero.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import nnsight
 import torch
 from jaxtyping import Float
 from nnsight import TransformersModel
@@ -207,27 +209,31 @@ def open_model(
     """Open a hub id, a directory, a module in memory or (remote) a model on NDIF, with eager attention.
 
     Errors, all before any weight is read: FileNotFoundError (nothing there, or the hub not reached), ValueError (an
-    architecture that the book does not know, code that would have to be trusted, weights that are not safetensors).
+    architecture that the book does not know, code that would have to be trusted, weights that are not safetensors, a
+    device that is not there, no key for NDIF).
     """
     if isinstance(source, nn.Module):
         return _opened("in memory", None, source.eval(), tokenizer, source.config, False)
     name = str(source)
-    config = _read_config(name, revision, trust_remote_code)
-    architecture_of(config)
-    tokenizer = tokenizer or _read_tokenizer(name, revision, trust_remote_code)
+    config, tokenizer = _read_head(name, revision, device, remote, trust_remote_code, tokenizer)
     if remote:
         made = TransformersModel(
             name, task="text-generation", revision=revision, attn_implementation="eager", tokenizer=tokenizer, rename=architecture_of(config).rename
         )
         return Opened(name, revision, made, tokenizer, config, architecture_of(config), remote)
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    module = _read_weights(name, config, revision, dtype, trust_remote_code).to(where).eval()
+    module = _read_weights(name, config, revision, dtype, trust_remote_code).to(_device(device)).eval()
     return _opened(name, revision, module, tokenizer, config, remote)
 
 
 def open_parameters(p: Any) -> Opened:
     """Open the model that a profile names (`model`, `revision`, `device`, `dtype`, `remote`, `trust_remote_code`)."""
     return open_model(p.model, p.revision, p.device, p.dtype, p.remote, p.trust_remote_code)
+
+
+def check_parameters(p: Any) -> None:
+    """Find out cheaply whether the model and the checkpoints that a profile names can be opened. Errors: as `open_model`."""
+    for name, revision in [(p.model, p.revision), *checkpoints(p)] if p.model else checkpoints(p):
+        _read_head(name, revision, p.device, p.remote, p.trust_remote_code)
 
 
 def checkpoints(p: Any) -> list[tuple[str, str | None]]:
@@ -278,6 +284,26 @@ def _no_words() -> Any:
     from tokenizers import Tokenizer, models
 
     return Tokenizer(models.WordLevel({"<bos>": 0}, unk_token="<bos>"))
+
+
+def _read_head(name: str, revision: str | None, device: str, remote: bool | str, trust: bool, tokenizer: Any = None) -> tuple[Any, Any]:
+    """Config and tokenizer, read after all that can be known without them, and before any weight."""
+    if remote is True and not (os.environ.get("NDIF_API_KEY") or nnsight.CONFIG.API.APIKEY):
+        raise ValueError(f"{name} is to run on NDIF, which needs a key: export NDIF_API_KEY=… (see https://ndif.us), or set remote: false.")
+    if not remote:
+        _device(device)
+    config = _read_config(name, revision, trust)
+    architecture_of(config)
+    return config, tokenizer or _read_tokenizer(name, revision, trust)
+
+
+def _device(name: str) -> torch.device:
+    """The torch device of that name; `auto` is the first GPU, or the CPU. Error: ValueError for one that is not there."""
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= there:
+        raise ValueError(f"device: {name}, but torch sees {there or 'no'} such device{'s' if there != 1 else ''} here. Use `auto`, or install a torch that knows your GPU.")
+    return device
 
 
 def _read_config(name: str, revision: str | None, trust: bool) -> Any:

@@ -18,6 +18,21 @@ def arguments(profile: str, more: list[str]) -> list[str]:
     return ["-m", "snakemake", *fixed, *more]
 
 
+def found(profile: profiles.Profile) -> None:
+    """Look for what the profile names beside the book's own models. Errors: FileNotFoundError, ValueError with the cure."""
+    if profile.model or profile.checkpoints:
+        from lib import models  # takes seconds to import, which most builds need not wait for
+
+        models.check_parameters(profile)
+    if profile.agenda_file or profile.treebank_file or profile.spacy_model:
+        from lib import corpora
+
+        for name in filter(None, (profile.agenda_file, profile.treebank_file)):
+            corpora.find(name, profile.data_dir)
+        if profile.spacy_model:
+            corpora.pipeline(profile.spacy_model)
+
+
 def redo_overwritten(executed: list[Path]) -> None:
     """Remove executed chapters whose results another run has overwritten since, so that they are executed again."""
     for chapter in executed:
@@ -37,6 +52,10 @@ def main(profile: str, *more: str) -> None:
         raise SystemExit(f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same.")
     if stray := gates.unlisted(Path("book/_toc.yml"), Path("chapters")):
         raise SystemExit(f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book.")
+    try:
+        found(loaded)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"{file}: {error}") from None
     for chapter in sorted(Path("chapters").glob("[0-9]*.ipynb")):
         if (needs := dependencies.lacking(chapter, loaded)) is not None:
             why = f": {file} sets no {' or '.join(needs)}." if needs else "."

@@ -33,6 +33,7 @@ def run(folder: Path, module: str, *arguments: str, check: bool = True) -> subpr
     """`python -m module arguments` in the project, with the project's own lib and pipeline."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     environment.pop("BOOK_DRIVER", None)
+    environment.pop("NDIF_API_KEY", None)
     result = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     if check and result.returncode:
         raise AssertionError(f"{module} {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")

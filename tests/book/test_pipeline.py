@@ -14,6 +14,8 @@ import nbformat
 import pytest
 import yaml
 
+from lib import organisms
+from tests import tiny
 from tests.book import project
 
 OTHER = """\
@@ -135,6 +137,13 @@ def test_a_failed_chapter_is_kept_aside_and_named(tmp_path):
         ("resamples: many\n", "`resamples`"),
         ("induction_threshold: 2.0\n", "`induction_threshold`"),
         ("profile: other\n", "make them the same"),
+        ("model: ./no/such/model\n", "No directory ./no/such/model"),
+        ("checkpoints: [./a/b, ./c/d, ./e/f]\nmodel: ./e\n", "No directory ./e"),
+        ("model: ./x/y\ndevice: cuda:99\n", "device: cuda:99, but torch sees"),
+        ("model: ./x/y\nremote: true\n", "export NDIF_API_KEY"),
+        ("agenda_file: agenda/preprocessed.test.tsv\n", "python -m lib.corpora"),
+        ("treebank_file: my.conllu\n", "No corpus file data/my.conllu"),
+        ("spacy_model: en_core_nowhere\n", "python -m spacy download en_core_nowhere"),
     ],
 )
 def test_a_wrong_profile_stops_before_any_work(tmp_path, line, said):
@@ -144,6 +153,19 @@ def test_a_wrong_profile_stops_before_any_work(tmp_path, line, said):
     result = project.run(folder, "pipeline.build", "tiny", check=False)
     assert result.returncode == 1 and said in result.stderr and "Traceback" not in result.stderr
     assert not (folder / "runs").exists()
+
+
+def test_a_chapter_that_cannot_ask_a_model_says_so(tmp_path):
+    folder = project.make(tmp_path / "project")
+    tiny.model("gpt2").save_pretrained(tmp_path / "net")
+    organisms.tokenizer(["<bos>", *(f"w{i}" for i in range(1, tiny.VOCABULARY))]).save_pretrained(tmp_path / "net")
+    (folder / "params" / "tiny.yaml").write_text(f"{project.PROFILE}model: {tmp_path / 'net'}\n")
+    said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
+    assert "01_tiny examines the book's own models only.\n" in said
+    edit(folder / "chapters" / "01_tiny.ipynb", '"recipes": []', '"model_needs": ["checkpoints", "agenda_file"]')
+    edit(folder / "chapters" / "01_tiny.ipynb", '"seed = 0', '"model = \'\'\\n",\n    "seed = 0')
+    said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
+    assert "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or agenda_file.\n" in said
 
 
 def test_a_chapter_without_a_place_in_the_book_stops_before_any_work(tmp_path):

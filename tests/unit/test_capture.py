@@ -8,7 +8,7 @@ import weakref
 import pytest
 import torch
 
-from lib import capture
+from lib import capture, models
 from tests import tiny
 
 FAMILIES = list(tiny.FAMILIES)
@@ -40,6 +40,15 @@ def test_logits_and_losses_are_the_models_own(family):
     opened, ids = tiny.opened(family), tiny.tokens()
     assert torch.equal(capture.logits(opened, ids), opened.module(ids).logits)
     torch.testing.assert_close(capture.token_losses(opened, ids), tiny.losses(opened, ids))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_comes_back_as_float32(dtype):
+    opened, ids = models.open_model(tiny.model("gpt2").to(dtype)), tiny.tokens()
+    found = capture.stream(opened, ids, lambda layer, z, pattern: {"z": z, "double": pattern.double(), "best": pattern.argmax(-1)})
+    assert [found[name].dtype for name in ("z", "double", "best")] == [torch.float32, torch.float64, torch.int64]
+    assert capture.token_losses(opened, ids).dtype == torch.float32
+    torch.testing.assert_close(capture.patterns(opened, ids), capture.patterns(tiny.opened("gpt2"), ids), atol=0.05, rtol=0.05)
 
 
 def test_layers_come_in_order_and_may_be_chosen():

@@ -1,6 +1,9 @@
 """Real text is read as published: against the files themselves where they are, and on a few rows written here."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -158,6 +161,22 @@ def test_a_download_is_checked_and_kept(tmp_path, monkeypatch):
     assert not (tmp_path / "data" / "changed.tsv").exists()
     with pytest.raises(ValueError, match="No corpus 'other.tsv'"):
         corpora.fetch("other.tsv", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Usage: python -m lib.corpora NAME FOLDER"),
+        (("wikitext-2/valid.txt",), "Usage: python -m lib.corpora NAME FOLDER"),
+        (("other.tsv", "data"), "No corpus 'other.tsv' to download"),
+        (("wikitext-2/valid.txt", "data"), "was not reached"),
+    ],
+)
+def test_the_command_fails_in_a_line(arguments, said, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "https_proxy": "http://127.0.0.1:9"}  # where nobody listens
+    command = [sys.executable, "-m", "lib.corpora", *arguments]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1 and said in result.stderr and "Traceback" not in result.stderr and not list(tmp_path.iterdir())
 
 
 # --- the published files --------------------------------------------------------------------------------------------

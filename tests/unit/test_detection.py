@@ -1,5 +1,6 @@
 """The detector's numbers against literal computation, and a real model in which there is nothing to find."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_the_same_generator_gives_the_same_bits(opened):
     pd.testing.assert_frame_equal(again.heads, once.heads, check_exact=True)
     pd.testing.assert_frame_equal(again.lengths, once.lengths, check_exact=True)
     assert not other.lengths.prefix.equals(once.lengths.prefix)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_finds_the_same_heads(made, found, dtype):
+    opened = models.open_model(deepcopy(made.model).to(dtype), tokenizer=made.tokenizer)
+    half = detection.detect(opened, np.random.default_rng(0), resamples=200)
+    assert (half.heads.label == found.heads.label).all() and (half.heads.prefix - found.heads.prefix).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, GPT2Config
 
-from lib import capture, models
+from lib import capture, models, profiles
 from lib.organisms import tokenizer
 from tests import tiny
 
@@ -157,6 +157,37 @@ def test_code_that_comes_with_a_model_is_not_run_unasked(directory):
     (directory / "homemade.py").write_text("raise SystemExit('this code has run')\n")
     with pytest.raises(ValueError, match="trust_remote_code"):
         models.open_model(directory)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps"])
+def test_a_device_that_is_not_there_is_named_before_anything_is_read(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"device: {device}, but torch sees no such devices"):
+        models.open_model("no/such-model", device=device)
+
+
+def test_a_second_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="torch sees 1 such device here"):
+        models.open_model("no/such-model", device="cuda:1")
+
+
+def test_a_remote_model_needs_a_key(monkeypatch):
+    monkeypatch.delenv("NDIF_API_KEY", raising=False)
+    monkeypatch.setattr(nnsight.CONFIG.API, "APIKEY", None)
+    with pytest.raises(ValueError, match="needs a key: export NDIF_API_KEY"):
+        models.open_model("no/such-model", remote=True)
+
+
+def test_a_profile_is_checked_without_reading_a_weight(directory, tmp_path):
+    (directory / "model.safetensors").unlink()
+    series = {"checkpoints": [str(directory)] * 3}
+    models.check_parameters(profiles.validate({"model": str(directory)} | series, "here"))
+    models.check_parameters(profiles.validate({}, "here"))
+    for wrong in ({"model": str(tmp_path / "absent")}, {"checkpoints": [str(directory), str(directory), str(tmp_path)]}):
+        with pytest.raises(FileNotFoundError, match="No directory|config.json is missing"):
+            models.check_parameters(profiles.validate({"model": str(directory)} | wrong, "here"))
 
 
 def test_a_remote_model_shows_no_weights():
