@@ -7,7 +7,7 @@ interventions run side by side in one batch, each with its own set of removed he
     removed = sets([[(1, 2)], [(1, 2), (1, 6)]], opened)         # [intervention, layer, head]
     losses = run(opened, tokens, removed)                        # [intervention, batch, position - 1]
 
-Ways to remove a head: zero (no `replacement`), mean or resample (`replacement` from `mean_outputs`, `outputs`).
+Ways to remove a head: zero (no `replacement`), mean or resample (`replacement` made of `outputs`).
 `hold` keeps all patterns at given ones (pattern-preserving ablation); `put` gives single heads a pattern of ours.
 
 Caveat (Olsson et al., "Ablations"): with patterns held, a head can only act by what it writes for values and logits.
@@ -87,13 +87,8 @@ def run(
 
 
 def outputs(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "layer batch position head d_head"]:
-    """Every head's output z, as donors for resample ablation (roll the batch: no sequence may be its own donor)."""
+    """Every head's output z, to be averaged for mean ablation, or rolled along the batch for resample ablation (no sequence may be its own donor)."""
     return capture.stream(opened, tokens, lambda layer, z, pattern: {"z": z})["z"]
-
-
-def mean_outputs(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "layer 1 1 head d_head"]:
-    """Every head's mean output over sequences and positions, for mean ablation."""
-    return capture.stream(opened, tokens, lambda layer, z, pattern: {"z": z.mean((0, 1), keepdim=True)})["z"]
 
 
 def previous_pattern(length: int) -> Float[Tensor, "1 position position"]:

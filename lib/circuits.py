@@ -23,27 +23,18 @@ def eigenvalue_score(eigenvalues: Tensor) -> Float[Tensor, "head"]:
     return (eigenvalues.sum(-1).real / eigenvalues.abs().sum(-1).clamp(min=1e-12)).float()
 
 
-def qk_trace(
-    W_Q: Float[Tensor, "head d_model d_head"],
-    W_K: Float[Tensor, "head d_model d_head"],
-    through: Float[Tensor, "d_model d_model"],
-    EE: Float[Tensor, "d_model d_model"],
-) -> Float[Tensor, "head"]:
-    """Trace over the vocabulary of W_E W_Q (W_E through W_K)^T, given EE = W_E^T @ W_E.
-
-    With through = sum of previous_score(h) * W_V^h W_O^h over heads of earlier layers, it measures pure K-composition
-    with previous-token heads: does this head look for its own token in what they moved one place on?
-    """
-    return torch.einsum("hdk,ed,ef,hfk->h", W_Q, EE, through, W_K)
-
-
 def qk_trace_normalised(
     W_Q: Float[Tensor, "head d_model d_head"],
     W_K: Float[Tensor, "head d_model d_head"],
     through: Float[Tensor, "d_model d_model"],
     EE: Float[Tensor, "d_model d_model"],
 ) -> Float[Tensor, "head"]:
-    """`qk_trace` over the sum of absolute eigenvalues of the same matrix, -1..1, so that layers can be compared."""
+    """Trace over the vocabulary of W_E W_Q (W_E through W_K)^T over the sum of its absolute eigenvalues, given EE = W_E^T @ W_E.
+
+    With through = sum of previous_score(h) * W_V^h W_O^h over heads of earlier layers, it measures pure K-composition
+    with previous-token heads: does this head look for its own token in what they moved one place on? -1..1, so that
+    layers can be compared.
+    """
     small = W_K.transpose(1, 2) @ through.T @ EE @ W_Q
     eigenvalues = torch.linalg.eigvals(small)
     return eigenvalue_score(eigenvalues)

@@ -40,7 +40,7 @@ def test_patterns_losses_and_logits_are_the_same_to_the_bit(pair):
 def test_interventions_are_the_same_to_the_bit(pair):
     ids = sample()
     hold = capture.patterns(pair[0], ids)
-    for keywords in ({}, {"hold": hold}, {"put": {(0, 2): ablation.previous_pattern(ids.shape[1])}}, {"replacement": ablation.mean_outputs(pair[0], ids)}):
+    for keywords in ({}, {"hold": hold}, {"put": {(0, 2): ablation.previous_pattern(ids.shape[1])}}, {"replacement": ablation.outputs(pair[0], ids).mean((1, 2), keepdim=True)}):
         near, far = (ablation.run(opened, ids, ablation.sets([[], [(0, 1)], [(1, 0), (2, 3)]], opened), **keywords) for opened in pair)
         assert torch.equal(near, far) and not torch.equal(near[0], near[1])
 

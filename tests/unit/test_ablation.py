@@ -74,8 +74,6 @@ def test_replacements_stand_where_the_head_stood(family, kind):
     opened, ids, heads = tiny.opened(family), tiny.tokens(), [(0, 1), (2, 3)]
     own = ablation.outputs(opened, ids)
     donors = own.mean((1, 2), keepdim=True) if kind == "mean" else own.roll(1, 1)
-    if kind == "mean":
-        torch.testing.assert_close(ablation.mean_outputs(opened, ids), donors)
     found = ablation.run(opened, ids, ablation.sets([heads, []], opened), replacement=donors)
 
     def replaced(layer, z):
