@@ -72,7 +72,8 @@ def heatmap(
 ) -> alt.LayerChart:
     """One cell per row of `frame`, layer by head; hover shows every column.
 
-    `numbers` writes the values into the cells (None: if they are few). `null` names a column with the upper end of the null's interval: cells above it get a frame.
+    `numbers` writes the values into the cells (None: if they are few). Cells get a frame if they lie above the column
+    `null`, the upper end of a null's interval, or if `null` is a column of truth values and says so.
     Values that take both signs get a diverging scale, centred at zero.
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
@@ -81,7 +82,7 @@ def heatmap(
     base = alt.Chart(frame).encode(x=alt.X(f"{x}:O", title=x), y=alt.Y(f"{y}:O", title=y), tooltip=_tooltip(frame))
     layers = [base.mark_rect(strokeWidth=2).encode(color=alt.Color(f"{value}:Q", scale=scale, title=title or value))]
     if null is not None:
-        above = base.transform_filter(alt.datum[value] > alt.datum[null])
+        above = base.transform_filter(f"datum['{null}']" if frame[null].dtype == bool else alt.datum[value] > alt.datum[null])
         layers.append(above.mark_rect(filled=False, fillOpacity=0, stroke="currentColor", strokeWidth=2))
     if numbers or (numbers is None and len(frame) <= 96):
         dark = alt.datum[value] < (low + high) / 2 if low >= 0 else alt.expr.abs(alt.datum[value]) > 0.6 * bound
@@ -93,29 +94,32 @@ def heatmap(
 
 def pattern(
     patterns: Mapping[str, np.ndarray],
-    tokens: Sequence[str],
+    tokens: Sequence[str] | Mapping[str, Sequence[str]],
     *,
     title: str = "head",
     least: float = 0.005,
 ) -> alt.Chart:
-    """Attention patterns `[query, key]`, one at a time, chosen by name from a menu; tokens on both axes.
+    """Attention patterns `[query, key]`, one at a time, chosen by name from a menu; tokens, of all or of each, on both axes.
 
     Entries below `least` are left out to keep pages small, and look as zero does.
     """
-    size = min(540, max(200, 13 * len(tokens)))
     names = list(patterns)
-    rows = [_sparse(name, np.asarray(patterns[name]), tokens, least) for name in names]
+    read = tokens if isinstance(tokens, Mapping) else dict.fromkeys(names, tokens)
+    rows = [_sparse(name, np.asarray(patterns[name]), read[name], least) for name in names]
     menu = alt.param(name="chosen", value=names[0], bind=alt.binding_select(options=names, name=f"{title} "))
-    ticks = [f"{i} {token}" for i, token in enumerate(tokens)]
-    channel = {"sort": ticks, "scale": alt.Scale(domain=ticks, paddingInner=0)}
+    marks = alt.Chart(pd.DataFrame(rows)).add_params(menu).transform_filter("datum.name == chosen").transform_flatten(["query", "key", "attention"])
+    size = min(540, max(200, 13 * max(map(len, read.values()))))
     axis = {"labelOverlap": True, "labelFontSize": 10, "ticks": False}
-    marks = alt.Chart(pd.DataFrame(rows)).add_params(menu).transform_filter("datum.name == chosen")
+
+    def place(side: str) -> dict[str, Any]:  # labels begin with their position, by which they are ordered
+        return {"sort": alt.EncodingSortField(f"{side} place", op="min"), "scale": alt.Scale(paddingInner=0)}
+
     return (
-        marks.transform_flatten(["query", "key", "attention"])
+        marks.transform_calculate(**{f"{side} place": f"toNumber(split(datum.{side}, ' ')[0])" for side in ("query", "key")})
         .mark_rect()
         .encode(
-            x=alt.X("key:N", title="key (attended to)", axis=alt.Axis(labelAngle=-90, **axis), **channel),
-            y=alt.Y("query:N", title="query (attends)", axis=alt.Axis(**axis), **channel),
+            x=alt.X("key:N", title="key (attended to)", axis=alt.Axis(labelAngle=-90, **axis), **place("key")),
+            y=alt.Y("query:N", title="query (attends)", axis=alt.Axis(**axis), **place("query")),
             color=alt.Color("attention:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
             tooltip=["name:N", "query:N", "key:N", alt.Tooltip("attention:Q", format=".3f")],
         )
@@ -248,10 +252,13 @@ def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
 
 
 def _sparse(name: str, matrix: np.ndarray, tokens: Sequence[str], least: float) -> dict[str, Any]:
-    """One pattern as a row of three aligned lists, which is a fifth of the bytes of one object per entry."""
+    """One pattern as a row of three aligned lists, which is a fifth of the bytes of one object per entry.
+
+    The diagonal is always there, so that every token has its place on both axes.
+    """
     if matrix.shape != (len(tokens), len(tokens)):
         raise ValueError(f"Pattern {name!r} is {matrix.shape}, but there are {len(tokens)} tokens.")
-    query, key = np.nonzero(matrix >= least)
+    query, key = np.nonzero((matrix >= least) | np.eye(len(tokens), dtype=bool))
     label = [f"{i} {token}" for i, token in enumerate(tokens)]
     attention = [round(float(v), 3) for v in matrix[query, key]]
     return {"name": name, "query": [label[i] for i in query], "key": [label[i] for i in key], "attention": attention}
