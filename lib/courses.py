@@ -119,7 +119,8 @@ def read(
 
 def snapshot(opened, texts: Int[Tensor, "text token"], repeats: Int[Tensor, "sequence place"]) -> tuple[Tensor, Tensor, Tensor]:
     """Losses [text, position]; prefix-matching and previous-token scores [sequence, layer, head]."""
-    weight = scores.weights({"prefix": scores.prefix_target(repeats), "previous": scores.previous_target(repeats)}).to(opened.device)
+    weight = scores.weights({"prefix": scores.prefix_target(repeats), "previous": scores.previous_target(repeats)})
+    weight = capture.near(opened, weight)
     found = capture.stream(opened, repeats, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)})["score"]
     prefix, previous = found.permute(1, 2, 0, 3)
     return capture.token_losses(opened, texts), prefix, previous

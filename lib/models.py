@@ -226,8 +226,13 @@ def open_model(
 
 
 def open_parameters(p: Any) -> Opened:
-    """Open the model that a profile names (`model`, `revision`, `device`, `dtype`, `remote`, `trust_remote_code`)."""
-    return open_model(p.model, p.revision, p.device, p.dtype, p.remote, p.trust_remote_code)
+    """Open the model that a profile names (`model`, `revision`, `device`, `dtype`, `trust_remote_code`), weights and all.
+
+    Error: ValueError for `remote`: what chapters ask of a model reads its weights (`head_weights`), and NDIF keeps them.
+    """
+    if p.remote:
+        raise ValueError(f"remote: true, but this chapter reads the weights of {p.model}, which NDIF does not hand out. Set remote: false.")
+    return open_model(p.model, p.revision, p.device, p.dtype, False, p.trust_remote_code)
 
 
 def check_parameters(p: Any) -> None:

@@ -58,7 +58,7 @@ class Model(Group):
     checkpoints: Annotated[list[str], AfterValidator(_no_pair)] = Field([], description="Revisions or directories of a training series of it, in order, at least three; empty: none.")
     device: str = Field("cpu", pattern=r"^(cpu|mps|cuda(:\d+)?|auto)$", description="Where the model runs: `cpu`, `mps`, `cuda`, `cuda:1` or `auto`.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number format of the weights.")
-    remote: bool = Field(False, description="Run on NDIF (needs `NDIF_API_KEY` in the environment).")
+    remote: bool = Field(False, description="Run the checkpoints of chapter 2 on NDIF (needs `NDIF_API_KEY` in the environment); the other chapters read weights, and refuse.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Read that code first.")
 
 

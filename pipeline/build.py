@@ -20,6 +20,8 @@ def arguments(profile: str, more: list[str]) -> list[str]:
 
 def found(profile: profiles.Profile) -> None:
     """Look for what the profile names beside the book's own models. Errors: FileNotFoundError, ValueError with the cure."""
+    if profile.remote:
+        raise ValueError("remote: true works for the checkpoints of chapter 2 alone, by papermill: the other chapters read the model's weights.")
     if profile.model or profile.checkpoints:
         from lib import models  # takes seconds to import, which most builds need not wait for
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import ablation, capture, detection, scores
+from lib import ablation, capture, courses, detection, scores
 from tests import tiny
 
 
@@ -29,6 +29,11 @@ def test_a_measure_travels_with_what_it_closes_over(pair):
     assert near["prefix"].abs().sum() > 0
     for name, values in near.items():
         assert torch.equal(far[name], values), name
+
+
+def test_a_snapshot_of_a_training_course_travels(pair):
+    near, far = (courses.snapshot(opened, sample(), sample()) for opened in pair)
+    assert all(torch.equal(a, b) for a, b in zip(near, far, strict=True))
 
 
 def test_patterns_losses_and_logits_are_the_same_to_the_bit(pair):

@@ -178,6 +178,8 @@ def test_a_remote_model_needs_a_key(monkeypatch):
     monkeypatch.setattr(nnsight.CONFIG.API, "APIKEY", None)
     with pytest.raises(ValueError, match="needs a key: export NDIF_API_KEY"):
         models.open_model("no/such-model", remote=True)
+    with pytest.raises(ValueError, match="NDIF does not hand out"):
+        models.open_parameters(profiles.validate({"model": "no/such-model", "remote": True}, "here"))
 
 
 def test_a_profile_is_checked_without_reading_a_weight(directory, tmp_path):
