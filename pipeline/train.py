@@ -16,7 +16,7 @@ def main(profile_file: str, name: str, seed: str, marker: str) -> None:
     process.end_with_driver()
     profile = profiles.load(profile_file)
     if name not in training.RECIPES:
-        raise SystemExit(f"No recipe {name!r}; lib/training.py has {', '.join(training.RECIPES)}.")
+        raise SystemExit(f"No recipe {name!r}; lib/recipes.py has {', '.join(training.RECIPES)}.")
     recipe = training.scaled(training.RECIPES[name], profile.training_scale)
     run = training.ensure(recipe, int(seed), provenance.runs(profile) / "models")
     provenance.write_whole(marker, f"{run.name}\n")
