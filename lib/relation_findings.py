@@ -214,6 +214,7 @@ NULLS: dict[str, tuple[str, ...]] = {
     "random token": ("random",),
     "same class": ("same_class",),
     "same class, other source": ("same_class", "other_source"),
+    "these and other relation": ("same_class", "other_source", "other_relation"),
 }
 
 

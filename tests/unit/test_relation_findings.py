@@ -111,4 +111,4 @@ def test_universes_are_all_different_and_hold_the_printed_one():
 def test_conclusions_get_stricter_with_the_null():
     tail = torch.tensor([[[0.5, 0.09], [0.0, 0.0]]])
     counts = findings.conclusions(found_of(tail, [0, 1], ("a", "b"), torch.full_like(tail, 0.3), min_events=1), ["a", "b"])
-    assert counts == {"fake tail": 1, "random token": 2, "same class": 1, "same class, other source": 1}
+    assert counts == {"fake tail": 1, "random token": 2, "same class": 1, "same class, other source": 1, "these and other relation": 0}
