@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
+from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -21,11 +23,13 @@ from transformers import (
     Olmo2Config,
     Olmo3Config,
     OlmoConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
 )
 
-from lib import models
+from lib import generality, models
 from lib.organisms import OrganismConfig
 
 VOCABULARY, CONTEXT, LAYERS, HEADS = 50, 32, 3, 4
@@ -48,10 +52,15 @@ FAMILIES = {
 
 
 def model(family: str, seed: int = 0) -> nn.Module:
+    """A small model of a family."""
+    return made_of(FAMILIES[family](), seed)
+
+
+def made_of(config: PretrainedConfig, seed: int) -> nn.Module:
     """A model with weights large enough that its patterns are far from uniform."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = AutoModelForCausalLM.from_config(FAMILIES[family](), attn_implementation="eager").eval()
+        made = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
         with torch.no_grad():
             for name, weight in made.named_parameters():
                 if weight.ndim == 1:
@@ -129,3 +138,16 @@ def losses(made: models.Opened, ids: Tensor) -> Tensor:
     """Loss in nats of each token from the second on, by the model alone."""
     logp = made.module(ids).logits.float().log_softmax(-1)
     return -logp[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
+
+
+def save_gpt2(directory: Path, seed: int = 0, context: int = 256) -> Path:
+    """A tiny GPT-2 on disk as published ones are, with a byte-level tokenizer that spells any text."""
+    words = ByteLevelBPETokenizer()
+    words.train_from_iterator([f" {word}\n" for group in generality.ENGLISH.values() for word in group], vocab_size=320, show_progress=False)
+    words.add_special_tokens(["<|endoftext|>"])
+    opening = words.token_to_id("<|endoftext|>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    tokenizer.save_pretrained(directory)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=LAYERS, n_head=HEADS, n_positions=context, bos_token_id=opening, eos_token_id=opening)
+    made_of(config, seed).save_pretrained(directory)
+    return directory
