@@ -228,22 +228,30 @@ def written(abstract: Abstract) -> str:
 # --- what a profile asks for ------------------------------------------------------------------------------------------
 
 
-def chosen(profile: Profile) -> dict[str, list[Document]]:
-    """The documents on which a model of yours is measured, by kind: `graph` from AGENDA, entities as letters; `syntax`
-    from a treebank or, without one, from AGENDA's sentences as a spaCy pipeline parses them.
+def chosen(profile: Profile) -> dict[str, tuple[list[Document], dict[str, int]]]:
+    """The documents on which a model of yours is measured, by kind, and counts of what was dropped: `graph` from AGENDA,
+    entities as letters; `syntax` from a treebank or, without one, from AGENDA's sentences as a spaCy pipeline parses them.
 
-    Errors: ValueError when the profile names no text; FileNotFoundError with the command that gets what is missing.
+    Errors: ValueError when the profile names no text, or asks for what only a spaCy pipeline can tell and names none;
+    FileNotFoundError with the command that gets what is missing.
     """
     if not (profile.agenda_file or profile.treebank_file):
         raise ValueError(f"model={profile.model!r} needs texts: set agenda_file or treebank_file to a file in data_dir={profile.data_dir!r}, such as {', '.join(list(HOMES)[:4])}.")
-    nlp, most, result = pipeline(profile.spacy_model) if profile.spacy_model else None, profile.documents, {}
+    if profile.agenda_file and profile.remove_function_words and not profile.spacy_model:
+        raise ValueError(
+            "remove_function_words needs a spaCy pipeline, which tags them: set spacy_model to en_core_web_sm (python -m spacy download en_core_web_sm), or set remove_function_words to false."
+        )
+    nlp, result = pipeline(profile.spacy_model) if profile.spacy_model else None, {}
     if profile.agenda_file:
-        abstracts = agenda(find(profile.agenda_file, profile.data_dir))[:most]
-        result["graph"], _ = lettered(abstracts, np.random.default_rng(profile.letters_seed), function_words(abstracts, nlp) if nlp else None)
+        abstracts = agenda(find(profile.agenda_file, profile.data_dir))[: profile.documents]
+        rule = function_words(abstracts, nlp) if profile.remove_function_words else None
+        result["graph"] = lettered(abstracts, np.random.default_rng(profile.letters_seed), rule)
     if profile.treebank_file:
-        result["syntax"] = [syntax(tree) for tree in treebank(find(profile.treebank_file, profile.data_dir))[:most]]
-    elif nlp:
-        result["syntax"] = [syntax(tree) for tree in islice(parsed(map(written, abstracts), nlp), most)]
+        trees: Iterable[Tree] = treebank(find(profile.treebank_file, profile.data_dir))
+    else:
+        trees = parsed(map(written, abstracts), nlp) if nlp else ()
+    if sentences := [syntax(tree) for tree in islice(trees, profile.documents)]:
+        result["syntax"] = sentences, {}
     return result
 
 

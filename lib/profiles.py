@@ -101,6 +101,7 @@ class RelationIndex(Group):
     agenda_file: str = Field("", description="AGENDA file in `data_dir` for your model, such as `agenda/preprocessed.test.tsv`; empty: the generated world only.")
     treebank_file: str = Field("", description="CoNLL-U file in `data_dir` for your model; empty: none.")
     spacy_model: str = Field("", description="spaCy pipeline that parses AGENDA and names function words, such as `en_core_web_sm`; empty: none.")
+    remove_function_words: bool = Field(True, description="Leave out AGENDA's most frequent function words, as the paper does; needs `spacy_model`.")
     letters_seed: Seed = Field(0, description="Seed of the letters that stand for AGENDA's entities.")
 
 

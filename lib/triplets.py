@@ -152,7 +152,7 @@ def collate(
     Documents longer than `context` are cut, and triplets beyond the cut left out. Each mention of the head is a source;
     the tail counts from its first mention on. Error: ValueError if no triplet is left.
     """
-    rows, sequences, left_out = [], [], {"no token": 0, "same token": 0}
+    rows, sequences, left_out = [], [], {"triplets with a word without a token": 0, "triplets of one token": 0}
     for number, document in enumerate(documents):
         ids, found = places(tokenizer, document, pieces)
         ids, found = ids[:context], [place if place < context else -1 for place in found]
@@ -188,10 +188,10 @@ def _pairs(document: Document, ids: list[int], found: list[int], relations: list
         number, ways = relations.index(link.relation), [(link.head, link.tail), (link.tail, link.head)]
         for backward, (head, tail) in enumerate(ways[: 1 + reverse]):
             sources, targets = ([found[w] for w in words if found[w] >= 0] for words in (head, tail))
-            left_out["no token"] += not (sources and targets)
+            left_out["triplets with a word without a token"] += not (sources and targets)
             for source in sources if targets else []:
                 if ids[source] == ids[min(targets)]:
-                    left_out["same token"] += 1
+                    left_out["triplets of one token"] += 1
                 else:
                     yield _Pair(number + backward * len(relations), source, min(targets), document.classes[head[0]], document.classes[tail[0]])
 

@@ -33,6 +33,8 @@ def found(profile: profiles.Profile) -> None:
             corpora.find(name, profile.data_dir)
         if profile.spacy_model:
             corpora.pipeline(profile.spacy_model)
+        if profile.model and (profile.agenda_file or profile.treebank_file):
+            corpora.chosen(profile)
 
 
 def redo_overwritten(executed: list[Path]) -> None:

@@ -139,10 +139,12 @@ def test_a_trained_parser_recovers_the_gold_triplets(trained):
 def test_a_profile_chooses_texts_for_a_model(trained, tmp_path):
     (tmp_path / "x.tsv").write_text(ROW + "\n")
     named = {"model": "some/model", "data_dir": str(tmp_path), "agenda_file": "x.tsv"}
-    assert set(corpora.chosen(profiles.validate(named, "here"))) == {"graph"}
+    assert set(corpora.chosen(profiles.validate(named | {"remove_function_words": False}, "here"))) == {"graph"}
+    with pytest.raises(ValueError, match="remove_function_words to false"):
+        corpora.chosen(profiles.validate(named, "here"))
     both = corpora.chosen(profiles.validate(named | {"spacy_model": str(trained)}, "here"))
     assert set(both) == {"graph", "syntax"}
-    assert " ".join(one.text for one in both["syntax"]) == "we use a parser for grammar and old corpus with the parser ."
+    assert " ".join(one.text for one in both["syntax"][0]) == "we use a parser for grammar and old corpus with the parser ."
     with pytest.raises(ValueError, match="set agenda_file or treebank_file"):
         corpora.chosen(profiles.validate({"model": "some/model"}, "here"))
     with pytest.raises(FileNotFoundError, match="python -m lib.corpora"):

@@ -112,8 +112,8 @@ def test_reversed_triplets_swap_the_roles(words):
 def test_what_cannot_be_placed_is_counted(words):
     document = Document.of_words(["B", "B", "C"], [Link("uses", (0,), (1,)), Link("uses", (0,), (2,))], ["entity"] * 3)
     encoded = collate([document], words, ["uses"], 16)
-    assert len(encoded.triplets) == 1 and encoded.left_out == {"no token": 0, "same token": 1}
-    assert collate([graph_document()], words, ["uses"], 6).left_out["no token"] == 1
+    assert len(encoded.triplets) == 1 and encoded.left_out == {"triplets with a word without a token": 0, "triplets of one token": 1}
+    assert collate([graph_document()], words, ["uses"], 6).left_out["triplets with a word without a token"] == 1
     with pytest.raises(ValueError, match="None of 1 documents"):
         collate([document], words, ["unknown"], 16)
 
