@@ -88,7 +88,7 @@ rule chapter:
         claims=f"{RUN}/results/{{name}}/claims.json",
         provenance=f"{RUN}/results/{{name}}/provenance.json",
     params: values=values, rules=rules_of, content=chapter_content
-    threads: 1
+    threads: PROFILE.threads
     shell: "{LIMITS} {PYTHON} -m pipeline.run_chapter {input.notebook} {output.notebook} {PROFILE_FILE}"
 
 
