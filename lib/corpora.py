@@ -47,7 +47,7 @@ def find(name: str, data_dir: str | Path) -> Path:
     """The path of a corpus file. Error: FileNotFoundError with the command that downloads it."""
     path = Path(data_dir) / name
     if not path.is_file():
-        cure = f'Download it: python -m lib.corpora "{name}" "{data_dir}"' if name in HOMES else f"Corpora that can be downloaded: {', '.join(HOMES)}"
+        cure = f'Download it: .venv/bin/python -m lib.corpora "{name}" "{data_dir}"' if name in HOMES else f"Corpora that can be downloaded: {', '.join(HOMES)}"
         raise FileNotFoundError(f"No corpus file {path}. {cure}")
     return path
 
@@ -207,7 +207,7 @@ def pipeline(name: str) -> Any:
     try:
         nlp = spacy.load(name)
     except OSError:
-        raise FileNotFoundError(f"No spaCy model {name!r}. Install it: python -m spacy download {name}") from None
+        raise FileNotFoundError(f"No spaCy model {name!r}. Install it: .venv/bin/python -m spacy download {name}") from None
     if not nlp.has_pipe("parser"):
         raise ValueError(f"The spaCy model {name!r} has no parser. Use one such as en_core_web_sm.")
     return nlp
@@ -239,7 +239,7 @@ def chosen(profile: Profile) -> dict[str, tuple[list[Document], dict[str, int]]]
         raise ValueError(f"model={profile.model!r} needs texts: set agenda_file or treebank_file to a file in data_dir={profile.data_dir!r}, such as {', '.join(list(HOMES)[:4])}.")
     if profile.agenda_file and profile.remove_function_words and not profile.spacy_model:
         raise ValueError(
-            "remove_function_words needs a spaCy pipeline, which tags them: set spacy_model to en_core_web_sm (python -m spacy download en_core_web_sm), or set remove_function_words to false."
+            "remove_function_words needs a spaCy pipeline, which tags them: set spacy_model to en_core_web_sm (.venv/bin/python -m spacy download en_core_web_sm), or set remove_function_words to false."
         )
     nlp, result = pipeline(profile.spacy_model) if profile.spacy_model else None, {}
     if profile.agenda_file:
