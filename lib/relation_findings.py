@@ -33,9 +33,9 @@ def half(found: Found, odd: bool) -> Found:
 
 
 def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
-    """By how much the index exceeds the largest of the named controls; NaN where too few events passed."""
-    values = relation_tests.excess(found.sums, found.encoded.triplets, less)
-    return values.masked_fill(found.summary["events"] < found.min_events, torch.nan)
+    """By how much the index exceeds the largest of the named controls; NaN where too few events have them all."""
+    given = found.sums, found.encoded.triplets, less
+    return relation_tests.excess(*given).masked_fill(relation_tests.support(*given) < found.min_events, torch.nan)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,11 @@ def excess(sums: dict[str, Tensor], triplets: Triplets, less: tuple[str, ...]) -
     return torch.stack([by_relation(above, triplets) / by_relation(below, triplets) for above, below in _gaps(sums, triplets, less)]).amin(0)
 
 
+def support(sums: dict[str, Tensor], triplets: Triplets, less: tuple[str, ...]) -> Float[Tensor, "*head relation"]:
+    """The events over which `excess` is taken; of several controls, those of the one that has fewest."""
+    return torch.stack([by_relation(below, triplets) for _, below in _gaps(sums, triplets, less)]).amin(0)
+
+
 def resampled(
     sums: dict[str, Tensor], triplets: Triplets, generator: torch.Generator, rounds: int = 500, less: tuple[str, ...] = ()
 ) -> Float[Tensor, "round *head relation"]:

@@ -81,7 +81,7 @@ It is *not testable here* when the run cannot answer, and the chapter says why.
 Where the run can answer some parts only, the claim is judged over these, and is at most *partly* reproduced."""
 
 BENCHMARKS_INTRO = """\
-`make bench` measures the detection of all heads against plain forward passes and writes this page's numbers.
+`make bench` measures the detection of all heads and the relation index against plain forward passes, and writes this page's numbers.
 Only ratios within one run mean something: the times themselves belong to the machine."""
 
 

@@ -51,6 +51,13 @@ def test_relations_without_enough_events_count_as_nothing():
     assert best["b"].head == (-1, -1) and findings.margin("x", 0, best, ["a", "b"]).value == pytest.approx(0.85 / 2)
 
 
+def test_events_without_the_control_do_not_count():
+    found = found_of(torch.full((1, 2, 8), 0.9), [0] * 8, ("a",), min_events=4)
+    rare = dict(found.sums, fake_events=torch.zeros(1, 2, 8).index_fill(2, torch.arange(3), 1.0))
+    found = replace(found, sums=rare)
+    assert findings.excess(found, ("random",)).isfinite().all() and findings.excess(found, ("random", "fake")).isnan().all()
+
+
 def test_the_interval_of_a_mean_is_narrower_than_the_mean_of_intervals():
     tail = torch.rand(1, 1, 120, generator=torch.Generator().manual_seed(3))
     best = findings.best_heads(found_of(tail, [0, 0, 1, 1, 2, 2] * 20, ("a", "b", "c")), ("random",), 0)
