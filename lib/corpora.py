@@ -228,20 +228,31 @@ def written(abstract: Abstract) -> str:
 # --- what a profile asks for ------------------------------------------------------------------------------------------
 
 
+def check(profile: Profile) -> Any:
+    """Find the texts and open the spaCy pipeline that a profile names; returns the pipeline (None: it names none).
+
+    Errors: FileNotFoundError with the command that gets what is missing; ValueError when the profile asks for what only a
+    pipeline can tell and names none.
+    """
+    for name in filter(None, (profile.agenda_file, profile.treebank_file)):
+        find(name, profile.data_dir)
+    nlp = pipeline(profile.spacy_model) if profile.spacy_model else None
+    if profile.model and profile.agenda_file and profile.remove_function_words and nlp is None:
+        raise ValueError(
+            "remove_function_words needs a spaCy pipeline, which tags them: set spacy_model to en_core_web_sm (.venv/bin/python -m spacy download en_core_web_sm), or set remove_function_words to false."
+        )
+    return nlp
+
+
 def chosen(profile: Profile) -> dict[str, tuple[list[Document], dict[str, int]]]:
     """The documents on which a model of yours is measured, by kind, and counts of what was dropped: `graph` from AGENDA,
     entities as letters; `syntax` from a treebank or, without one, from AGENDA's sentences as a spaCy pipeline parses them.
 
-    Errors: ValueError when the profile names no text, or asks for what only a spaCy pipeline can tell and names none;
-    FileNotFoundError with the command that gets what is missing.
+    Errors: ValueError when the profile names no text; those of `check`.
     """
     if not (profile.agenda_file or profile.treebank_file):
         raise ValueError(f"model={profile.model!r} needs texts: set agenda_file or treebank_file to a file in data_dir={profile.data_dir!r}, such as {', '.join(list(HOMES)[:4])}.")
-    if profile.agenda_file and profile.remove_function_words and not profile.spacy_model:
-        raise ValueError(
-            "remove_function_words needs a spaCy pipeline, which tags them: set spacy_model to en_core_web_sm (.venv/bin/python -m spacy download en_core_web_sm), or set remove_function_words to false."
-        )
-    nlp, result = pipeline(profile.spacy_model) if profile.spacy_model else None, {}
+    nlp, result = check(profile), {}
     if profile.agenda_file:
         abstracts = agenda(find(profile.agenda_file, profile.data_dir))[: profile.documents]
         rule = function_words(abstracts, nlp) if profile.remove_function_words else None

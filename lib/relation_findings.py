@@ -89,6 +89,11 @@ def salient(found: Found) -> Bool[Tensor, "layer head relation"]:
     return (index > CEILING) & (index > fake)
 
 
+def pairs(flagged: Bool[Tensor, "layer head relation"], names: Sequence[str]) -> set[tuple[int, int, str]]:
+    """The (layer, head, relation) of a mask."""
+    return {(int(layer), int(head), names[r]) for layer, head, r in flagged.nonzero()}
+
+
 def sparsity(part: str, seed: int, held: Bool[Tensor, "layer head relation"], rng: np.random.Generator) -> Estimate:
     """The share of heads that hold a relation, averaged over the relations that some head holds, with its interval over them.
 

@@ -84,12 +84,16 @@ class Found:
         return (p < level) & (self.summary["index"] > self.summary["random"])
 
     def table(self, seed: int, p: dict[str, Float[Tensor, "layer head relation"]]) -> pd.DataFrame:
-        """One row per layer, head and relation: the summary, its interval, and p-values as columns `p_name`."""
+        """One row per layer, head and relation: its `name` layer.head, the summary with its interval, and p-values as
+        columns `p_name`; with those of `both` tests, whether it `passes`.
+        """
         low, high = self.interval(seed)
         columns = self.summary | {"low": low, "high": high} | {f"p_{name}": value for name, value in p.items()}
+        columns |= {"passes": self.held(p["both"])} if "both" in p else {}
         layers, heads, names = *low.shape[:2], self.encoded.triplets.names
         rows = pd.MultiIndex.from_product([range(layers), range(heads), names], names=["layer", "head", "relation"])
-        return pd.DataFrame({name: value.flatten().numpy() for name, value in columns.items()}, index=rows).reset_index()
+        frame = pd.DataFrame({name: value.flatten().numpy() for name, value in columns.items()}, index=rows).reset_index()
+        return frame.assign(name=frame["layer"].astype(str) + "." + frame["head"].astype(str))
 
 
 class _WithValues:

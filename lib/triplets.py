@@ -157,8 +157,8 @@ def collate(
         ids, found = places(tokenizer, document, pieces)
         ids, found = ids[:context], [place if place < context else -1 for place in found]
         pairs = list(_pairs(document, ids, found, list(relations), reverse, left_out))
-        true = _true(pairs, document, ids, found, list(relations), reverse)
-        beside = (_beside(pair, true, len(relations), document, ids, found, alternatives) for pair in pairs)
+        true, first = _true(pairs, document, ids, found, list(relations), reverse), _first(document, ids, found)
+        beside = (_beside(pair, true, len(relations), first, ids, alternatives) for pair in pairs)
         rows += [(pair.relation, number, pair.source, pair.target, *others) for pair, others in zip(pairs, beside, strict=True)]
         sequences.append(ids)
     if not rows:
@@ -204,8 +204,17 @@ def _true(pairs: list[_Pair], document: Document, ids: list[int], found: list[in
     return {(pair.relation, ids[pair.source], ids[pair.target]) for pair in pairs} | {*known, *backward}
 
 
+def _first(document: Document, ids: list[int], found: list[int]) -> dict[str, dict[int, int]]:
+    """The first position of each token of each class."""
+    first: dict[str, dict[int, int]] = {}
+    for place, kind in zip(found, document.classes, strict=True):
+        if place >= 0 and kind is not None:
+            first.setdefault(kind, {}).setdefault(ids[place], place)
+    return first
+
+
 def _beside(
-    pair: _Pair, true: set[tuple[int, int, int]], forward: int, document: Document, ids: list[int], found: list[int], most: int
+    pair: _Pair, true: set[tuple[int, int, int]], forward: int, first: dict[str, dict[int, int]], ids: list[int], most: int
 ) -> tuple[list[int], list[int], list[bool]]:
     """Words that could stand for a triplet's tail and for its head: of their class, visible, and not true as well.
 
@@ -213,12 +222,8 @@ def _beside(
     `forward` on are reversed).
     """
     r, s, o, by = pair.relation, ids[pair.source], ids[pair.target], max(pair.source, pair.target)
-    first: dict[str | None, dict[int, int]] = {}  # class -> token -> its first position
-    for place, kind in zip(found, document.classes, strict=True):
-        if 0 <= place <= by and ids[place] not in (s, o):
-            first.setdefault(kind, {}).setdefault(ids[place], place)
-    tails = [p for t, p in first.get(pair.tail_class, {}).items() if pair.tail_class and (r, s, t) not in true]
-    heads = [p for t, p in first.get(pair.head_class, {}).items() if pair.head_class and (r, t, o) not in true]
+    tails = [p for t, p in first.get(pair.tail_class, {}).items() if t not in (s, o) and p <= by and (r, s, t) not in true]
+    heads = [p for t, p in first.get(pair.head_class, {}).items() if t not in (s, o) and p <= by and (r, t, o) not in true]
     tails = _nearest(tails, pair.target, most)
     joined = {t for relation, head, t in true if head == s and (relation < forward) == (r < forward)}
     return tails, _nearest(heads, pair.source, most), [ids[p] in joined for p in tails]

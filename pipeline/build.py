@@ -29,12 +29,7 @@ def found(profile: profiles.Profile) -> None:
     if profile.agenda_file or profile.treebank_file or profile.spacy_model:
         from lib import corpora
 
-        for name in filter(None, (profile.agenda_file, profile.treebank_file)):
-            corpora.find(name, profile.data_dir)
-        if profile.spacy_model:
-            corpora.pipeline(profile.spacy_model)
-        if profile.model and (profile.agenda_file or profile.treebank_file):
-            corpora.chosen(profile)
+        corpora.check(profile)
 
 
 def redo_overwritten(executed: list[Path]) -> None:

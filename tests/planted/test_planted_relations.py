@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib import capture, gold, lexicon, models, planted_relations, relation_maps, relations, triplets
+from lib import relation_findings as findings
 
 EVERYTHING = ("self", "previous", "first")
 VARIANTS = {
@@ -36,8 +37,7 @@ def p_values(found: relation_maps.Found) -> dict[str, torch.Tensor]:
 
 
 def flagged(found: relation_maps.Found, test: str) -> set[tuple[int, int, str]]:
-    p = p_values(found)[test]
-    return {(int(layer), int(head), found.encoded.triplets.names[r]) for layer, head, r in (p < 0.05).nonzero()}
+    return findings.pairs(p_values(found)[test] < 0.05, found.encoded.triplets.names)
 
 
 def place_of(made, kind: str) -> tuple[int, int, str]:
