@@ -69,9 +69,9 @@ rule book:
 
 rule train:
     """One model of the book: one recipe, one seed, one thread."""
-    input: code("lib/training.py"), "constraints.txt"
+    input: code("lib/models/training.py"), "constraints.txt"
     output: f"{RUN}/models/{{recipe}}.seed{{seed}}"
-    params: scale=PROFILE.training_scale, content=content("constraints.txt", *code("lib/training.py"))
+    params: scale=PROFILE.training_scale, content=content("constraints.txt", *code("lib/models/training.py"))
     threads: 1
     shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed} {output}"
 

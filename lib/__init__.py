@@ -1,4 +1,5 @@
-"""The library that chapters call: small modules, one job each; CONTRIBUTING.md has the table."""
+"""The library that chapters call: one folder a family, small modules, one job each; each folder
+says what it may import."""
 
 import warnings
 

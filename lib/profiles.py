@@ -1,8 +1,10 @@
 """Every parameter of the book: its type, its bounds and what it is for, in one place.
 
 A *profile* is one flat YAML file under `params/`.
-The same definitions check that file, the values that papermill injects into a chapter (`-f`, `-p`) and the defaults
-that stand in each chapter's parameters cell, because papermill itself checks nothing: a misspelt name would simply be
+The same definitions check that file, the values that papermill injects into a chapter (`-f`, `-p`)
+and the defaults
+that stand in each chapter's parameters cell, because papermill itself checks nothing: a misspelt
+name would simply be
 ignored, and the run would answer another question than the one asked.
 
 Use, in a chapter's first cell of code after the parameters:
@@ -42,74 +44,192 @@ class Group(BaseModel):
 class Run(Group):
     """What runs, where, and with which seeds."""
 
-    profile: str = Field("embedded", pattern=r"^[a-z0-9_-]+$", description="Name of the profile; results go to `runs/<profile>/`.")
-    runs_dir: str = Field("runs", min_length=1, description="Folder for models, executed chapters and results.")
-    seed: Seed = Field(0, description="Seed of everything that a chapter draws itself: probe tokens, permutations, bootstraps.")
-    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="Training seeds of the book's own models; each verdict is judged over them.")
-    training_scale: float = Field(1.0, gt=0, le=100, description="Factor on the training steps of the book's own models.")
-    threads: int = Field(1, ge=1, le=1024, description="CPU threads of a chapter; results agree to the bit only for equal values. Raise it for large models.")
+    profile: str = Field(
+        "embedded",
+        pattern=r"^[a-z0-9_-]+$",
+        description="Name of the profile; results go to `runs/<profile>/`.",
+    )
+    runs_dir: str = Field(
+        "runs", min_length=1, description="Folder for models, executed chapters and results."
+    )
+    seed: Seed = Field(
+        0,
+        description="Seed of everything that a chapter draws itself: probe tokens, permutations, bootstraps.",
+    )
+    seeds: list[Seed] = Field(
+        [0, 1, 2],
+        min_length=1,
+        description="Training seeds of the book's own models; each verdict is judged over them.",
+    )
+    training_scale: float = Field(
+        1.0, gt=0, le=100, description="Factor on the training steps of the book's own models."
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads of a chapter; results agree to the bit only for equal values. Raise it for large models.",
+    )
 
 
 class Model(Group):
     """A model of yours, examined beside the book's own."""
 
-    model: str = Field("", description="Hub id or local directory of a causal language model; empty: only the book's own models.")
-    revision: str | None = Field(None, description="Commit, tag or branch on the hub; a commit makes the run repeatable.")
-    checkpoints: Annotated[list[str], AfterValidator(_no_pair)] = Field([], description="Revisions or directories of a training series of it, in order, at least three; empty: none.")
-    device: str = Field("cpu", pattern=r"^(cpu|mps|cuda(:\d+)?|auto)$", description="Where the model runs: `cpu`, `mps`, `cuda`, `cuda:1` or `auto`.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number format of the weights.")
-    remote: bool = Field(False, description="Run the checkpoints of chapter 2 on NDIF (needs `NDIF_API_KEY` in the environment); the other chapters read weights, and refuse.")
-    trust_remote_code: bool = Field(False, description="Run code that comes with the model. Read that code first.")
+    model: str = Field(
+        "",
+        description="Hub id or local directory of a causal language model; empty: only the book's own models.",
+    )
+    revision: str | None = Field(
+        None, description="Commit, tag or branch on the hub; a commit makes the run repeatable."
+    )
+    checkpoints: Annotated[list[str], AfterValidator(_no_pair)] = Field(
+        [],
+        description="Revisions or directories of a training series of it, in order, at least three; empty: none.",
+    )
+    device: str = Field(
+        "cpu",
+        pattern=r"^(cpu|mps|cuda(:\d+)?|auto)$",
+        description="Where the model runs: `cpu`, `mps`, `cuda`, `cuda:1` or `auto`.",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Number format of the weights."
+    )
+    remote: bool = Field(
+        False,
+        description="Run the checkpoints of chapter 2 on NDIF (needs `NDIF_API_KEY` in the environment); the other chapters read weights, and refuse.",
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the model. Read that code first."
+    )
 
 
 class Detection(Group):
     """Induction-head detection on repeated random tokens (chapter 1)."""
 
-    repeat_lengths: list[Annotated[int, Field(ge=2, le=4096)]] = Field([25, 50, 100], min_length=1, description="Lengths of the repeated block, in tokens.")
-    repeats: int = Field(4, ge=2, le=64, description="How often the block occurs; fewer where the context is short.")
+    repeat_lengths: list[Annotated[int, Field(ge=2, le=4096)]] = Field(
+        [25, 50, 100], min_length=1, description="Lengths of the repeated block, in tokens."
+    )
+    repeats: int = Field(
+        4, ge=2, le=64, description="How often the block occurs; fewer where the context is short."
+    )
     examples: int = Field(10, ge=2, le=10_000, description="Sequences per length.")
-    induction_threshold: Share = Field(0.4, description="Least prefix-matching score, at every length, of an induction head.")
-    resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples behind an interval.")
+    induction_threshold: Share = Field(
+        0.4, description="Least prefix-matching score, at every length, of an induction head."
+    )
+    resamples: int = Field(
+        2000, ge=100, le=1_000_000, description="Bootstrap resamples behind an interval."
+    )
 
 
 class Courses(Group):
     """Models followed through training (chapters 2 and 3)."""
 
-    course_texts: int = Field(128, ge=2, le=10_000, description="Texts on which losses through training are measured; the units of their intervals.")
+    course_texts: int = Field(
+        128,
+        ge=2,
+        le=10_000,
+        description="Texts on which losses through training are measured; the units of their intervals.",
+    )
 
 
 class Interventions(Group):
     """Heads removed, held and replaced (chapter 4)."""
 
-    texts: int = Field(32, ge=2, le=10_000, description="Texts on which an intervention is measured; the units of its intervals.")
-    control_sets: int = Field(20, ge=2, le=10_000, description="Random sets of other heads beside a set of removed heads, where there are so many.")
-    previous_threshold: Share = Field(0.3, description="Least attention on the token before, at tokens seen for the first time, of a previous-token head.")
+    texts: int = Field(
+        32,
+        ge=2,
+        le=10_000,
+        description="Texts on which an intervention is measured; the units of its intervals.",
+    )
+    control_sets: int = Field(
+        20,
+        ge=2,
+        le=10_000,
+        description="Random sets of other heads beside a set of removed heads, where there are so many.",
+    )
+    previous_threshold: Share = Field(
+        0.3,
+        description="Least attention on the token before, at tokens seen for the first time, of a previous-token head.",
+    )
 
 
 class RelationIndex(Group):
     """The relation index of Ren et al. (chapters 6 and 7)."""
 
-    documents: int = Field(160, ge=8, le=100_000, description="Documents of each kind on which the index is taken; the units of its intervals.")
-    tau: float = Field(2.2, ge=1, le=100, description="Least ratio of a head's largest attention to its second largest, for an event.")
-    taus: list[Annotated[float, Field(ge=1, le=100)]] = Field([2.0, 2.2, 2.5], min_length=2, description="Ratios whose maps are compared.")
-    min_events: int = Field(10, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank.")
-    fake_position: int = Field(9, ge=0, le=4096, description="Position of the fake tail; 9 is the 10th token, as in the paper.")
-    alternatives: int = Field(7, ge=1, le=50, description="Most words of the tail's (or head's) class that a triplet is compared with.")
-    permutations: int = Field(2000, ge=100, le=1_000_000, description="Rounds of the permutation tests; with many heads, at least 20 rounds a head.")
-    pieces: Literal["first", "whole"] = Field("first", description="Words of several tokens: their first token stands for them, or they are left out.")
-    data_dir: str = Field("data", min_length=1, description="Folder of corpus files (`python -m lib.corpora NAME FOLDER` downloads one).")
-    agenda_file: str = Field("", description="AGENDA file in `data_dir` for your model, such as `agenda/preprocessed.test.tsv`; empty: the generated world only.")
-    treebank_file: str = Field("", description="CoNLL-U file in `data_dir` for your model; empty: none.")
-    spacy_model: str = Field("", description="spaCy pipeline that parses AGENDA and names function words, such as `en_core_web_sm`; empty: none.")
-    remove_function_words: bool = Field(True, description="Leave out AGENDA's most frequent function words, as the paper does; needs `spacy_model`.")
-    letters_seed: Seed = Field(0, description="Seed of the letters that stand for AGENDA's entities.")
+    documents: int = Field(
+        160,
+        ge=8,
+        le=100_000,
+        description="Documents of each kind on which the index is taken; the units of its intervals.",
+    )
+    tau: float = Field(
+        2.2,
+        ge=1,
+        le=100,
+        description="Least ratio of a head's largest attention to its second largest, for an event.",
+    )
+    taus: list[Annotated[float, Field(ge=1, le=100)]] = Field(
+        [2.0, 2.2, 2.5], min_length=2, description="Ratios whose maps are compared."
+    )
+    min_events: int = Field(
+        10, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank."
+    )
+    fake_position: int = Field(
+        9,
+        ge=0,
+        le=4096,
+        description="Position of the fake tail; 9 is the 10th token, as in the paper.",
+    )
+    alternatives: int = Field(
+        7,
+        ge=1,
+        le=50,
+        description="Most words of the tail's (or head's) class that a triplet is compared with.",
+    )
+    permutations: int = Field(
+        2000,
+        ge=100,
+        le=1_000_000,
+        description="Rounds of the permutation tests; with many heads, at least 20 rounds a head.",
+    )
+    pieces: Literal["first", "whole"] = Field(
+        "first",
+        description="Words of several tokens: their first token stands for them, or they are left out.",
+    )
+    data_dir: str = Field(
+        "data",
+        min_length=1,
+        description="Folder of corpus files (`python -m lib.data.corpora NAME FOLDER` downloads one).",
+    )
+    agenda_file: str = Field(
+        "",
+        description="AGENDA file in `data_dir` for your model, such as `agenda/preprocessed.test.tsv`; empty: the generated world only.",
+    )
+    treebank_file: str = Field(
+        "", description="CoNLL-U file in `data_dir` for your model; empty: none."
+    )
+    spacy_model: str = Field(
+        "",
+        description="spaCy pipeline that parses AGENDA and names function words, such as `en_core_web_sm`; empty: none.",
+    )
+    remove_function_words: bool = Field(
+        True,
+        description="Leave out AGENDA's most frequent function words, as the paper does; needs `spacy_model`.",
+    )
+    letters_seed: Seed = Field(
+        0, description="Seed of the letters that stand for AGENDA's entities."
+    )
 
 
 class Generality(Group):
     """Literal against abstract matching (chapter 5)."""
 
-    list_lines: int = Field(16, ge=4, le=500, description="Lines of a few-shot list before the one whose label is due.")
-    list_prompts: int = Field(96, ge=4, le=10_000, description="Lists, and texts of translations, that a model is shown.")
+    list_lines: int = Field(
+        16, ge=4, le=500, description="Lines of a few-shot list before the one whose label is due."
+    )
+    list_prompts: int = Field(
+        96, ge=4, le=10_000, description="Lists, and texts of translations, that a model is shown."
+    )
 
 
 class Profile(Run, Model, Detection, Courses, Interventions, RelationIndex, Generality):
@@ -120,41 +240,56 @@ GROUPS: tuple[type[Group], ...] = Profile.__bases__
 
 
 class ProfileError(ValueError):
-    """A parameter is unknown, of the wrong type or out of range; the text says which and what to do."""
+    """A parameter is unknown, of the wrong type or out of range; the text says which and what to
+    do."""
 
 
 def validate(values: Mapping[str, Any], source: str) -> Profile:
-    """Check `values` (name -> value) that come from `source` (named in errors) and return the profile."""
+    """Check `values` (name -> value) that come from `source` (named in errors) and return the
+    profile."""
     try:
         return Profile(**values)
     except ValidationError as error:
         problems = "\n".join(f"  - {_explain(e)}" for e in error.errors())
-        raise ProfileError(f"{source}:\n{problems}\nAll parameters stand in lib/profiles.py and on the book's page 'Parameters'.") from None
+        raise ProfileError(
+            f"{source}:\n{problems}\nAll parameters stand in lib/profiles.py and on the book's page 'Parameters'."
+        ) from None
 
 
 def load(path: str | Path) -> Profile:
-    """Read a profile from YAML. Errors: FileNotFoundError with the profiles that exist; ProfileError."""
+    """Read a profile from YAML. Errors: FileNotFoundError with the profiles that exist;
+    ProfileError."""
     path = Path(path)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise FileNotFoundError(f"No profile {path}. Profiles in {path.parent}/: {known}.")
     values = yaml.safe_load(path.read_text()) or {}
     if not isinstance(values, dict):
-        raise ProfileError(f"{path}: expected lines such as `seed: 0`, found {type(values).__name__}.")
+        raise ProfileError(
+            f"{path}: expected lines such as `seed: 0`, found {type(values).__name__}."
+        )
     return validate(values, str(path))
 
 
 def from_notebook(namespace: dict[str, Any]) -> Profile:
     """Check the parameters of a chapter, given its `globals()`, right after its parameter cells.
 
-    Every plain value that the cells so far have set counts as a parameter, so a misspelt one that papermill injected
-    is found. Running the cell again later checks the same names again, and not what the chapter has computed since.
+    Every plain value that the cells so far have set counts as a parameter, so a misspelt one that
+    papermill injected
+    is found. Running the cell again later checks the same names again, and not what the chapter has
+    computed since.
     """
     plain = (str, int, float, bool, list, dict, type(None))
-    now = {k for k, v in namespace.items() if isinstance(v, plain) and not k.startswith("_") and k not in {"In", "Out"}}
+    now = {
+        k
+        for k, v in namespace.items()
+        if isinstance(v, plain) and not k.startswith("_") and k not in {"In", "Out"}
+    }
     first = namespace.setdefault("_parameter_names", sorted(now))
     names = set(first) | (now & set(Profile.model_fields))
-    return validate({k: namespace[k] for k in sorted(names) if k in namespace}, "Parameters of this chapter")
+    return validate(
+        {k: namespace[k] for k in sorted(names) if k in namespace}, "Parameters of this chapter"
+    )
 
 
 def _explain(error: Mapping[str, Any]) -> str:
@@ -165,6 +300,10 @@ def _explain(error: Mapping[str, Any]) -> str:
         return f"`{name}` is not a parameter." + (f" Did you mean `{near[0]}`?" if near else "")
     field = Profile.model_fields[name]
     got = error["input"]
-    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(got, str) and error["type"] == "float_type" else ""
+    hint = (
+        " (YAML reads 1e-3 as text: write 1.0e-3)"
+        if isinstance(got, str) and error["type"] == "float_type"
+        else ""
+    )
     problem = error["msg"].removeprefix("Value error, ").lower()
     return f"`{name}` = {got!r}: {problem}{hint}. {field.description}"

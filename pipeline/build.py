@@ -1,4 +1,5 @@
-"""`python -m pipeline.build PROFILE [targets and options of snakemake]`: the Makefile's way into the Snakefile."""
+"""`python -m pipeline.build PROFILE [targets and options of snakemake]`: the Makefile's way into
+the Snakefile."""
 
 from __future__ import annotations
 
@@ -6,34 +7,51 @@ import os
 import sys
 from pathlib import Path
 
-from lib import profiles, provenance
+from lib import files, profiles
 from pipeline import dependencies, gates, process
 
 
 def arguments(profile: str, more: list[str]) -> list[str]:
-    """The snakemake command line: all cores, our lock instead of its own, and what was cut short is done again."""
-    fixed = ["--config", f"profile={profile}", "--quiet", "rules", "host", "reason", "--scheduler", "greedy"]
+    """The snakemake command line: all cores, our lock instead of its own, and what was cut short is
+    done again."""
+    fixed = [
+        "--config",
+        f"profile={profile}",
+        "--quiet",
+        "rules",
+        "host",
+        "reason",
+        "--scheduler",
+        "greedy",
+    ]
     fixed += ["--nolock", "--rerun-incomplete", "--cores", "all"]
-    # Explicit options come last and win: `make book OPTIONS="--cores 1"`, `OPTIONS="--executor slurm --jobs 20"`.
+    # Explicit options come last and win: `make book OPTIONS="--cores 1"`, `OPTIONS="--executor
+    # slurm --jobs 20"`.
     return ["-m", "snakemake", *fixed, *more]
 
 
 def found(profile: profiles.Profile) -> None:
-    """Look for what the profile names beside the book's own models. Errors: FileNotFoundError, ValueError with the cure."""
+    """Look for what the profile names beside the book's own models. Errors: FileNotFoundError,
+    ValueError with the cure."""
     if profile.remote:
-        raise ValueError("remote: true works for the checkpoints of chapter 2 alone, by papermill: the other chapters read the model's weights.")
+        raise ValueError(
+            "remote: true works for the checkpoints of chapter 2 alone, by papermill: the other chapters read the model's weights."
+        )
     if profile.model or profile.checkpoints:
-        from lib import models  # takes seconds to import, which most builds need not wait for
+        from lib.models import (
+            opening,  # takes seconds to import, which most builds need not wait for
+        )
 
-        models.check_parameters(profile)
+        opening.check_parameters(profile)
     if profile.agenda_file or profile.treebank_file or profile.spacy_model:
-        from lib import corpora
+        from lib.data import corpora
 
         corpora.check(profile)
 
 
 def redo_overwritten(executed: list[Path]) -> None:
-    """Remove executed chapters whose results another run has overwritten since, so that they are executed again."""
+    """Remove executed chapters whose results another run has overwritten since, so that they are
+    executed again."""
     for chapter in executed:
         if chapter.is_file() and (why := gates.foreign(chapter)):
             print(f"{chapter.stem} is executed again: its results {why}.", flush=True)
@@ -48,9 +66,13 @@ def main(profile: str, *more: str) -> None:
     except (profiles.ProfileError, FileNotFoundError) as error:
         raise SystemExit(f"{error}") from None
     if loaded.profile != profile:
-        raise SystemExit(f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same.")
+        raise SystemExit(
+            f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same."
+        )
     if stray := gates.unlisted(Path("book/_toc.yml"), Path("chapters")):
-        raise SystemExit(f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book.")
+        raise SystemExit(
+            f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book."
+        )
     try:
         found(loaded)
     except (FileNotFoundError, ValueError) as error:
@@ -59,8 +81,13 @@ def main(profile: str, *more: str) -> None:
         if (needs := dependencies.lacking(chapter, loaded)) is not None:
             why = f": {file} sets no {' or '.join(needs)}." if needs else "."
             print(f"{chapter.stem} examines the book's own models only{why}", flush=True)
-    process.hold(provenance.runs(loaded) / ".lock")
-    redo_overwritten([provenance.runs(loaded) / "chapters" / f"{name}.ipynb" for name in gates.chapters_of(Path("book/_toc.yml"))])
+    process.hold(files.runs(loaded) / ".lock")
+    redo_overwritten(
+        [
+            files.runs(loaded) / "chapters" / f"{name}.ipynb"
+            for name in gates.chapters_of(Path("book/_toc.yml"))
+        ]
+    )
     process.name_driver()
     os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])
 

@@ -1,6 +1,7 @@
 """`python -m pipeline.build_site PROFILE_FILE`: from executed chapters to `runs/<profile>/site/`.
 
-Stage the book, ask the gates, make the generated pages, build clean with warnings as errors, and put the new site in
+Stage the book, ask the gates, make the generated pages, build clean with warnings as errors, and
+put the new site in
 the old one's place.
 """
 
@@ -13,32 +14,38 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lib import charts, claims, profiles, provenance
+from lib import files, profiles
+from lib.report import charts, claims, provenance
 from pipeline import dependencies, gates, pages
 
 
 def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile) -> Path:
-    """A fresh copy of the book with executed chapters, their data, the generated pages and the shared script."""
+    """A fresh copy of the book with executed chapters, their data, the generated pages and the
+    shared script."""
     target = run / "book"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(book, target, ignore=shutil.ignore_patterns("claims.yml", "_build"))
     for name in chapters:
         (target / "chapters").mkdir(exist_ok=True)
-        dependencies.write(presentable(dependencies.read(run / "chapters" / f"{name}.ipynb")), target / "chapters" / f"{name}.ipynb")
+        dependencies.write(
+            presentable(dependencies.read(run / "chapters" / f"{name}.ipynb")),
+            target / "chapters" / f"{name}.ipynb",
+        )
         for file in sorted((run / "results" / name).glob("*.csv")):
-            provenance.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
-    provenance.write_whole(target / "_extra" / "vega" / "vega.js", charts.bundle())
+            files.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
+    files.write_whole(target / "_extra" / "vega" / "vega.js", charts.bundle())
     found = pages.verdicts(run / "results", chapters)
     every = claims.load(book / "claims.yml") if (book / "claims.yml").is_file() else {}
-    provenance.write_whole(target / "_generated" / "scoreboard.md", pages.scoreboard(found))
-    provenance.write_whole(target / "parameters.md", pages.parameters(profile))
-    provenance.write_whole(target / "claims.md", pages.rules(every, found))
-    provenance.write_whole(target / "benchmarks.md", pages.benchmarks(run.parent / "benchmarks.json"))
+    files.write_whole(target / "_generated" / "scoreboard.md", pages.scoreboard(found))
+    files.write_whole(target / "parameters.md", pages.parameters(profile))
+    files.write_whole(target / "claims.md", pages.rules(every, found))
+    files.write_whole(target / "benchmarks.md", pages.benchmarks(run.parent / "benchmarks.json"))
     return target
 
 
 def presentable(notebook: Any) -> Any:
-    """The notebook as readers get it: parameters folded, progress bars gone, no records of the machine."""
+    """The notebook as readers get it: parameters folded, progress bars gone, no records of the
+    machine."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("book", None)
     for cell in notebook.cells:
@@ -47,22 +54,30 @@ def presentable(notebook: Any) -> Any:
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags:
             cell.metadata.tags = [*tags, "hide-input"]
-            cell.metadata["mystnb"] = {"code_prompt_show": "Values of this run", "code_prompt_hide": "Values of this run"}
+            cell.metadata["mystnb"] = {
+                "code_prompt_show": "Values of this run",
+                "code_prompt_hide": "Values of this run",
+            }
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if not (o.get("name") == "stderr" and "\r" in o.text)]
+            cell.outputs = [
+                o for o in cell.outputs if not (o.get("name") == "stderr" and "\r" in o.text)
+            ]
     return notebook
 
 
 def build(staged: Path, run: Path) -> Path:
-    """A clean `jupyter-book build`, warnings being errors; the old site stays until the new one is whole."""
+    """A clean `jupyter-book build`, warnings being errors; the old site stays until the new one is
+    whole."""
     work, site = run / "build", run / "site"
     shutil.rmtree(work, ignore_errors=True)
     options = ["build", "-n", "-W", "--keep-going", "-q", "--path-output", str(work), str(staged)]
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *options]
-    environment = os.environ | {"PYTHONPATH": str(provenance.ROOT)}  # for the extension pipeline.mathml
+    environment = os.environ | {"PYTHONPATH": str(files.ROOT)}  # for the extension pipeline.mathml
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode:
-        raise SystemExit(f"{result.stdout}\n{result.stderr}\nThe book was not built: the warnings above are errors here.")
+        raise SystemExit(
+            f"{result.stdout}\n{result.stderr}\nThe book was not built: the warnings above are errors here."
+        )
     shutil.rmtree(site, ignore_errors=True)
     os.replace(work / "_build" / "html", site)
     shutil.rmtree(work)
@@ -72,14 +87,16 @@ def build(staged: Path, run: Path) -> Path:
 def main(profile_file: str) -> None:
     """Gate, stage, build, and say where the site is."""
     profile = profiles.load(profile_file)
-    run, book, chapters_dir = provenance.runs(profile), Path("book"), Path("chapters")
+    run, book, chapters_dir = files.runs(profile), Path("book"), Path("chapters")
     chapters = gates.chapters_of(book / "_toc.yml")
     try:
         gates.check(chapters, chapters_dir, run / "chapters", profile)
     except gates.GateError as error:
         raise SystemExit(f"The site was not built:\n{error}") from None
     site = build(stage(book, run, chapters, profile), run)
-    print(f"The book: {provenance.public(site / 'index.html')} (open it, or `make serve PROFILE={profile.profile}`)")
+    print(
+        f"The book: {provenance.public(site / 'index.html')} (open it, or `make serve PROFILE={profile.profile}`)"
+    )
 
 
 if __name__ == "__main__":

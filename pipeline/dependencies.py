@@ -1,15 +1,17 @@
 """What a chapter depends on, read from its source without running it.
 
-The Snakefile declares exactly these as inputs and parameters, so that a change re-runs what it can change and nothing
-else: the notebook, the lib modules that it imports (and those that they import), the profile's values of the
-parameters that it declares, the rules of the claims that it judges, the models that it needs, and the pinned versions.
+The Snakefile declares exactly these as inputs and parameters, so that a change re-runs what it can
+change and nothing
+else: the notebook, the lib modules that it imports (and those that they import), the profile's
+values of the
+parameters that it declares, the rules of the claims that it judges, the models that it needs, and
+the pinned versions.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,13 @@ from typing import Any
 import nbformat
 import yaml
 
-from lib import profiles, provenance
+from lib import files, profiles, sources
 
-ALWAYS = ("profile", "runs_dir", "threads")  # where results go and on how many threads: every chapter is given these
+ALWAYS = (
+    "profile",
+    "runs_dir",
+    "threads",
+)  # where results go and on how many threads: every chapter is given these
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
@@ -29,7 +35,7 @@ def read(notebook: Path) -> nbformat.NotebookNode:
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Write a notebook whole."""
-    provenance.write_whole(path, nbformat.writes(notebook))
+    files.write_whole(path, nbformat.writes(notebook))
 
 
 def tree(notebook: Path) -> ast.Module:
@@ -42,53 +48,68 @@ def tree(notebook: Path) -> ast.Module:
 
 
 def modules(code: Path, lib: Path) -> list[Path]:
-    """Files of `lib` that a notebook or module imports, directly or through others; with the module itself."""
-    found: set[Path] = set()
-    waiting = list(_imports(code, lib))
-    while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting += _imports(file, lib)
-    return sorted(found | ({code} if code.suffix == ".py" else set()))
+    """Files of `lib` that a notebook or module imports, directly or through others; with the module
+    itself."""
+    source = ast.parse(code.read_text(), str(code)) if code.suffix == ".py" else tree(code)
+    found = sources.closure(sources.imported(source, lib.resolve()), lib.resolve())
+    files = {lib / sources.file(name, lib.resolve()).relative_to(lib.resolve()) for name in found}
+    return sorted(files | ({code} if code.suffix == ".py" else set()))
 
 
 def parameters(notebook: Path) -> list[str]:
-    """Names assigned in the cell tagged `parameters`. Errors: ValueError when there is not exactly one such cell."""
+    """Names assigned in the cell tagged `parameters`. Errors: ValueError when there is not exactly
+    one such cell."""
     cells = [c for c in read(notebook).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
-        raise ValueError(f"{notebook}: one cell must have the tag `parameters`; found {len(cells)}.")
+        raise ValueError(
+            f"{notebook}: one cell must have the tag `parameters`; found {len(cells)}."
+        )
     return [name.id for line in ast.parse(cells[0].source).body for name in _targets(line)]
 
 
 def values(notebook: Path, profile: profiles.Profile) -> dict[str, Any]:
     """The profile's values of the parameters that the notebook declares, and of `ALWAYS`.
 
-    A notebook that declares `model` is given all that says how to open it. Of a model that it cannot ask anything (see
+    A notebook that declares `model` is given all that says how to open it. Of a model that it
+    cannot ask anything (see
     `lacking`) it hears nothing, so that one profile serves the whole book.
     """
     declared = parameters(notebook)
-    names = dict.fromkeys([*declared, *ALWAYS, *(profiles.Model.model_fields if "model" in declared else ())])
-    known = profile.model_dump() | ({} if lacking(notebook, profile) is None else profiles.Model().model_dump())
+    names = dict.fromkeys(
+        [*declared, *ALWAYS, *(profiles.Model.model_fields if "model" in declared else ())]
+    )
+    known = profile.model_dump() | (
+        {} if lacking(notebook, profile) is None else profiles.Model().model_dump()
+    )
     if missing := [name for name in names if name not in known]:
-        raise ValueError(f"{notebook}: its parameters cell declares {', '.join(missing)}, unknown to lib/profiles.py.")
+        raise ValueError(
+            f"{notebook}: its parameters cell declares {', '.join(missing)}, unknown to lib/profiles.py."
+        )
     return {name: known[name] for name in names}
 
 
 def recipes(notebook: Path) -> list[str]:
-    """Names of the training recipes that the notebook needs, from its metadata `{"book": {"recipes": […]}}`."""
+    """Names of the training recipes that the notebook needs, from its metadata `{"book":
+    {"recipes": […]}}`."""
     return list(read(notebook).metadata.get("book", {}).get("recipes", []))
 
 
 def lacking(notebook: Path, profile: profiles.Profile) -> list[str] | None:
-    """What keeps the chapter from asking the profile's model: the parameters of which it needs one. None: nothing does.
+    """What keeps the chapter from asking the profile's model: the parameters of which it needs one.
+    None: nothing does.
 
-    They stand in its metadata, `{"book": {"model_needs": […]}}`. An empty list means that no model of a reader's can be
-    asked there, as in a chapter that does not declare `model`; without the entry, `model` is enough.
+    They stand in its metadata, `{"book": {"model_needs": […]}}`. An empty list means that no model
+    of a reader's can be
+    asked there, as in a chapter that does not declare `model`; without the entry, `model` is
+    enough.
     """
     if not profile.model:
         return None
-    needs = read(notebook).metadata.get("book", {}).get("model_needs") if "model" in parameters(notebook) else []
+    needs = (
+        read(notebook).metadata.get("book", {}).get("model_needs")
+        if "model" in parameters(notebook)
+        else []
+    )
     return None if needs is None or any(getattr(profile, name) for name in needs) else list(needs)
 
 
@@ -96,55 +117,58 @@ def rules(notebook: Path, claims: Path) -> list[Any]:
     """Entries of the claims file whose id stands in the notebook's code as a literal."""
     if not claims.is_file():
         return []
-    text = {node.value for node in ast.walk(tree(notebook)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    text = {
+        node.value
+        for node in ast.walk(tree(notebook))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
     return [entry for entry in entries(claims) if entry["id"] in text]
 
 
 def entries(claims: Path) -> list[dict[str, Any]]:
-    """The claims file as a list of mappings that have an `id`, whether it is written as a list or keyed by id."""
+    """The claims file as a list of mappings that have an `id`, whether it is written as a list or
+    keyed by id."""
     found = yaml.safe_load(claims.read_text()) or []
     found = found.get("claims", found) if isinstance(found, dict) else found
-    return [{"id": key} | value for key, value in found.items()] if isinstance(found, dict) else found
+    return (
+        [{"id": key} | value for key, value in found.items()] if isinstance(found, dict) else found
+    )
 
 
 def site_sources(root: Path) -> list[str]:
     """Files, relative to the root, that the site is made of besides executed chapters."""
-    kept = [p for folder in ("book", "pipeline") for p in sorted((root / folder).rglob("*")) if p.is_file()]
-    extra = [root / "lib" / f"{name}.py" for name in ("charts", "claims", "profiles", "report")]
-    found = [p for p in [*kept, *extra, root / "runs" / "benchmarks.json"] if p.is_file() and "__pycache__" not in p.parts]
+    kept = [
+        p
+        for folder in ("book", "pipeline")
+        for p in sorted((root / folder).rglob("*"))
+        if p.is_file()
+    ]
+    extra = [
+        root / "lib" / "profiles.py",
+        *(root / "lib" / "report" / f"{name}.py" for name in ("chapter", "charts", "claims")),
+    ]
+    found = [
+        p
+        for p in [*kept, *extra, root / "runs" / "benchmarks.json"]
+        if p.is_file() and "__pycache__" not in p.parts
+    ]
     return [str(p.relative_to(root)) for p in found]
 
 
 def digest(files: list[Path]) -> str:
     """One hash over the contents of files: times of change may lie, after a checkout or a copy."""
-    return hashlib.sha256(b"".join(hashlib.sha256(Path(f).read_bytes()).digest() for f in files)).hexdigest()
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(Path(f).read_bytes()).digest() for f in files)
+    ).hexdigest()
 
 
 def _targets(line: ast.stmt) -> Iterator[ast.Name]:
     """Plain names that a statement assigns."""
-    targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+    targets = (
+        line.targets
+        if isinstance(line, ast.Assign)
+        else [line.target]
+        if isinstance(line, ast.AnnAssign)
+        else []
+    )
     return (t for t in targets if isinstance(t, ast.Name))
-
-
-def _imports(code: Path, lib: Path) -> Iterator[Path]:
-    """Files of `lib` named by import statements anywhere in `code`, functions included."""
-    source = ast.parse(code.read_text(), str(code)) if code.suffix == ".py" else tree(code)
-    for node in ast.walk(source):
-        if isinstance(node, ast.Import):
-            names = [a.name for a in node.names if a.name.split(".")[0] == "lib"]
-        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "lib"):
-            base = ["lib"] if node.level else []
-            names = [".".join([*base, *filter(None, [node.module]), a.name]) for a in node.names]
-        elif isinstance(node, ast.Constant) and re.fullmatch(r"lib\.\w+", str(node.value)):
-            names = [node.value]  # imported by name when it is needed, as the corpora of recipes are
-        else:
-            continue
-        yield from (file for name in names for file in _files(name, lib))
-
-
-def _files(name: str, lib: Path) -> Iterator[Path]:
-    """`lib.a.b` as the files that an import of it reads: the package, and the module `a` where there is one."""
-    yield lib / "__init__.py"
-    parts = name.split(".")
-    if len(parts) > 1 and (lib / f"{parts[1]}.py").is_file():
-        yield lib / f"{parts[1]}.py"

@@ -1,7 +1,9 @@
-"""What may be published: every chapter of the table of contents, executed whole, from its present source and parameters,
+"""What may be published: every chapter of the table of contents, executed whole, from its present
+source and parameters,
 beside the very results that this execution left.
 
-Jupyter Book itself publishes tracebacks, empty cells and yesterday's numbers without a word, so the build asks here first.
+Jupyter Book itself publishes tracebacks, empty cells and yesterday's numbers without a word, so the
+build asks here first.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib import profiles, provenance
+from lib import files, profiles
+from lib.report import provenance
 from pipeline import dependencies
 
-# A path of the machine that executed the chapter says nothing to a reader and something about its owner.
-OWN = "|".join(re.escape(f"{place}/") for place in (provenance.ROOT, Path.home(), sys.prefix) if len(str(place)) > 1)
+# A path of the machine that executed the chapter says nothing to a reader and something about its
+# owner.
+OWN = "|".join(
+    re.escape(f"{place}/") for place in (files.ROOT, Path.home(), sys.prefix) if len(str(place)) > 1
+)
 MACHINE_PATH = re.compile(rf"(?:{OWN}|/home/|/Users/|/root/|[A-Z]:\\\\Users\\\\)[\w.-]+")
 
 
@@ -49,16 +55,20 @@ def unlisted(toc: Path, sources: Path) -> list[str]:
 
 
 def foreign(executed: Path) -> str:
-    """How the results of an executed chapter differ from what its execution left; empty where they do not.
+    """How the results of an executed chapter differ from what its execution left; empty where they
+    do not.
 
-    A chapter that somebody runs beside the build, with papermill or in a browser, writes into the same folder.
+    A chapter that somebody runs beside the build, with papermill or in a browser, writes into the
+    same folder.
     """
     record = executed.parent.parent / "results" / executed.stem / "provenance.json"
     if not record.is_file():
         return "are gone, or a run that writes them has not ended"
     notebook, left = dependencies.read(executed), json.loads(record.read_text())
     defaults = profiles.Profile().model_dump()
-    here = provenance.public(defaults | dict(notebook.metadata.get("book", {}).get("parameters", {})))
+    here = provenance.public(
+        defaults | dict(notebook.metadata.get("book", {}).get("parameters", {}))
+    )
     there = defaults | left.get("parameters", {})
     if changed := [name for name in here if here[name] != there.get(name)]:
         return f"come from a run with other values of {', '.join(changed)}"
@@ -72,7 +82,11 @@ def _problems(source: Path, executed: Path, profile: Any) -> Iterator[str]:
         yield f"missing: {source} stands in book/_toc.yml but does not exist"
     elif not executed.is_file():
         failed = executed.with_name(f"{executed.stem}.failed.ipynb")
-        yield f"errored: see {failed}" if failed.is_file() else "missing: not executed under this profile"
+        yield (
+            f"errored: see {failed}"
+            if failed.is_file()
+            else "missing: not executed under this profile"
+        )
     else:
         notebook = dependencies.read(executed)
         yield from _errors(notebook)
@@ -100,6 +114,8 @@ def _errors(notebook: Any) -> Iterator[str]:
 def _stale(recorded: Any, source: Path, profile: Any) -> Iterator[str]:
     if recorded.get("source") != dependencies.digest([source]):
         yield "stale: the notebook has changed since it was executed"
-    elif (now := dependencies.values(source, profile)) != (then := dict(recorded.get("parameters", {}))):
+    elif (now := dependencies.values(source, profile)) != (
+        then := dict(recorded.get("parameters", {}))
+    ):
         changed = [name for name in now if name not in then or now[name] != then[name]]
         yield f"stale: executed with other values of {', '.join(changed)}"

@@ -1,6 +1,7 @@
 """A Sphinx extension: formulas become MathML while the book is built.
 
-Browsers lay MathML out themselves, so pages need no MathJax: no script of a megabyte, no fonts, no other host, and
+Browsers lay MathML out themselves, so pages need no MathJax: no script of a megabyte, no fonts, no
+other host, and
 formulas are there before any script runs. The conversion is docutils's own.
 """
 
@@ -21,12 +22,19 @@ _ = get_translation("sphinx")
 
 
 def convert(formula: str, block: bool, place: Any = None) -> str:
-    """LaTeX to MathML, with the LaTeX as its text for those who copy it. A formula beyond the converter warns."""
-    body = f"\\begin{{aligned}}{formula}\\end{{aligned}}" if block and "\\\\" in formula and "\\begin" not in formula else formula
+    """LaTeX to MathML, with the LaTeX as its text for those who copy it. A formula beyond the
+    converter warns."""
+    body = (
+        f"\\begin{{aligned}}{formula}\\end{{aligned}}"
+        if block and "\\\\" in formula and "\\begin" not in formula
+        else formula
+    )
     try:
         return tex2mathml(body, as_block=block)
     except (MathError, ValueError, IndexError) as error:
-        LOG.warning("formula %r: %s", formula, error, location=place)  # -W makes this an error of the build
+        LOG.warning(
+            "formula %r: %s", formula, error, location=place
+        )  # -W makes this an error of the build
         return f"<code>{nodes.unescape(formula)}</code>"
 
 

@@ -1,4 +1,5 @@
-"""Pages that are made from data: the scoreboard, the parameters, the claims and their rules, the benchmarks."""
+"""Pages that are made from data: the scoreboard, the parameters, the claims and their rules, the
+benchmarks."""
 
 from __future__ import annotations
 
@@ -10,42 +11,71 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lib import claims, profiles, report
+from lib import profiles
+from lib.report import chapter, claims
 
 ORDER = [claims.REPRODUCED, claims.PARTLY, claims.NOT, claims.UNTESTABLE]
-PAPERS = {"olsson2022": "Olsson et al. 2022", "ren2024": "Ren et al. 2024", "singh2024": "Singh et al. 2024"}
+PAPERS = {
+    "olsson2022": "Olsson et al. 2022",
+    "ren2024": "Ren et al. 2024",
+    "singh2024": "Singh et al. 2024",
+}
 
 
 def verdicts(results: Path, chapters: list[str]) -> dict[str, dict[str, Any]]:
     """Every recorded verdict by claim id, with the chapter that gave it."""
     found: dict[str, dict[str, Any]] = {}
-    for chapter in chapters:
-        for row in json.loads((results / chapter / "claims.json").read_text()):
+    for name in chapters:
+        for row in json.loads((results / name / "claims.json").read_text()):
             if row["id"] in found:
-                raise ValueError(f"Claim {row['id']} is judged in {found[row['id']]['chapter']} and in {chapter}.")
-            found[row["id"]] = row | {"chapter": chapter}
+                raise ValueError(
+                    f"Claim {row['id']} is judged in {found[row['id']]['chapter']} and in {name}."
+                )
+            found[row["id"]] = row | {"chapter": name}
     return found
 
 
 def scoreboard(found: dict[str, dict[str, Any]]) -> str:
-    """The table of claims with the paper's value, ours and the verdict, and a line that counts them."""
+    """The table of claims with the paper's value, ours and the verdict, and a line that counts
+    them."""
     if not found:
         return "No claim has been judged in this run yet.\n"
     counts = Counter(row["verdict"] for row in found.values())
     line = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER)
     rows = [_row(row) for row in found.values()]
-    head = ("Claim", "Verdict", "What the paper says", "The paper reports", "Measured here")  # a phone shows the first two
-    return f"Of {len(found)} claims judged in this run: {line}.\n\n" + _table(head, rows, "bk-scoreboard")
+    head = (
+        "Claim",
+        "Verdict",
+        "What the paper says",
+        "The paper reports",
+        "Measured here",
+    )  # a phone shows the first two
+    return f"Of {len(found)} claims judged in this run: {line}.\n\n" + _table(
+        head, rows, "bk-scoreboard"
+    )
 
 
 def parameters(profile: profiles.Profile) -> str:
     """A page with every parameter: type, bounds, default, this run's value, and what it is for."""
-    lines = ["# Parameters", "", f"These parameters stand in `params/*.yaml`; this site was made with `params/{profile.profile}.yaml`."]
-    lines += ["A chapter declares those that it uses, and papermill sets them with `-f` and `-p`.", ""]
+    lines = [
+        "# Parameters",
+        "",
+        f"These parameters stand in `params/*.yaml`; this site was made with `params/{profile.profile}.yaml`.",
+    ]
+    lines += [
+        "A chapter declares those that it uses, and papermill sets them with `-f` and `-p`.",
+        "",
+    ]
     for group in profiles.GROUPS:
         lines += [f"## {group.__name__}", "", group.__doc__ or "", ""]
-        rows = [_parameter(name, field, getattr(profile, name)) for name, field in group.model_fields.items()]
-        lines += [_table(("Parameter", "Type", "Default", "This site", "Meaning"), rows, "bk-parameters"), ""]
+        rows = [
+            _parameter(name, field, getattr(profile, name))
+            for name, field in group.model_fields.items()
+        ]
+        lines += [
+            _table(("Parameter", "Type", "Default", "This site", "Meaning"), rows, "bk-parameters"),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -65,10 +95,16 @@ def benchmarks(file: Path) -> str:
     if not file.is_file():
         return "\n".join([*lines, "No benchmark has been run before this site was built."])
     record = json.loads(file.read_text())
-    lines += [f"**{html.escape(str(key))}**: {html.escape(str(value))}\n" for key, value in record.get("setting", {}).items()]
+    lines += [
+        f"**{html.escape(str(key))}**: {html.escape(str(value))}\n"
+        for key, value in record.get("setting", {}).items()
+    ]
     rows = record.get("rows", [])
     head = tuple(rows[0]) if rows else ()
-    cells = [[html.escape(report.short(v) if isinstance(v, float) else str(v)) for v in row.values()] for row in rows]
+    cells = [
+        [html.escape(chapter.short(v) if isinstance(v, float) else str(v)) for v in row.values()]
+        for row in rows
+    ]
     return "\n".join([*lines, _table(head, cells, "bk-benchmarks")])
 
 
@@ -87,18 +123,28 @@ Only ratios within one run mean something: the times themselves belong to the ma
 
 def _row(row: dict[str, Any]) -> list[str]:
     link = f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{row["id"]}</a>'
-    return [link, badge(row["verdict"]), html.escape(row["statement"]), html.escape(row["reported"]), _ours(row)]
+    return [
+        link,
+        badge(row["verdict"]),
+        html.escape(row["statement"]),
+        html.escape(row["reported"]),
+        _ours(row),
+    ]
 
 
 def _ours(row: dict[str, Any]) -> str:
-    """What was measured; of a claim with several parts each part, for a verdict may hang on the least of them."""
+    """What was measured; of a claim with several parts each part, for a verdict may hang on the
+    least of them."""
     if row["verdict"] == claims.UNTESTABLE and row.get("why"):
         return html.escape(row["why"])
     parts = row.get("parts") or {}
     if len(parts) < 2:
-        return html.escape(report.measured(row))
-    short = {name: report.measured(part).split(", n =")[0] for name, part in parts.items()}
-    return "<br>".join(f"{html.escape(f'{name}: {short[name]}')} <em>{part['verdict']}</em>" for name, part in parts.items())
+        return html.escape(chapter.measured(row))
+    short = {name: chapter.measured(part).split(", n =")[0] for name, part in parts.items()}
+    return "<br>".join(
+        f"{html.escape(f'{name}: {short[name]}')} <em>{part['verdict']}</em>"
+        for name, part in parts.items()
+    )
 
 
 def badge(verdict: str) -> str:
@@ -111,7 +157,13 @@ def _parameter(name: str, field: Any, value: Any) -> list[str]:
     own = json.dumps(value, ensure_ascii=False)
     kind = html.escape(" ".join(filter(None, [_type(field.annotation), _bounds(field.metadata)])))
     meaning = html.escape(field.description or "").replace("`", "")
-    return [f"<code>{name}</code>", kind, f"<code>{html.escape(default)}</code>", f"<code>{html.escape(own)}</code>", meaning]
+    return [
+        f"<code>{name}</code>",
+        kind,
+        f"<code>{html.escape(default)}</code>",
+        f"<code>{html.escape(own)}</code>",
+        meaning,
+    ]
 
 
 def _type(annotation: Any) -> str:
@@ -125,7 +177,9 @@ def _type(annotation: Any) -> str:
         return "one of " + ", ".join(map(str, inside))
     if origin in (typing.Union, types.UnionType):
         return " or ".join("nothing" if part is type(None) else _type(part) for part in inside)
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(annotation.__name__, annotation.__name__)
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
+        annotation.__name__, annotation.__name__
+    )
 
 
 def _bounds(metadata: Any) -> str:
@@ -139,16 +193,27 @@ def _bounds(metadata: Any) -> str:
 def _claim(claim: claims.Claim, verdict: dict[str, Any] | None) -> str:
     said = badge(verdict["verdict"]) if verdict else "not judged in this run"
     rows = [
-        [html.escape(text) for text in (part.measure, f"{part.side} {part.tolerance:g} {part.unit}", f"{part.share:.0%}", part.reason)]
+        [
+            html.escape(text)
+            for text in (
+                part.measure,
+                f"{part.side} {part.tolerance:g} {part.unit}",
+                f"{part.share:.0%}",
+                part.reason,
+            )
+        ]
         for part in claim.parts.values()
     ]
-    facts = f"<p>{html.escape(claim.statement)}<br>The paper reports: {html.escape(claim.reported)}</p>"
+    facts = (
+        f"<p>{html.escape(claim.statement)}<br>The paper reports: {html.escape(claim.reported)}</p>"
+    )
     table = _table(("Measured", "Claimed side", "Seeds", "Why this tolerance"), rows, "bk-rules")
     return f"### {claim.id}\n\n{facts}\n<p>Verdict: {said}.</p>\n\n{table}\n"
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]], style: str) -> str:
-    """An HTML table that scrolls inside the page; cells are markup. On one line, for MyST ends HTML at a blank one."""
+    """An HTML table that scrolls inside the page; cells are markup. On one line, for MyST ends HTML
+    at a blank one."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return (

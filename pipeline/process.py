@@ -1,6 +1,7 @@
 """One build at a time per profile, and no job outlives its build.
 
-Snakemake's own lock stays behind when it is killed, and the next call then refuses to run. Here the lock belongs to
+Snakemake's own lock stays behind when it is killed, and the next call then refuses to run. Here the
+lock belongs to
 the operating system, which drops it with the process that holds it, however that ends.
 """
 
@@ -18,7 +19,8 @@ DRIVER = "BOOK_DRIVER"
 
 
 def hold(lock: Path, patience: float = 3.0) -> int:
-    """Take the lock for the rest of this process's life, `exec` included. Errors: SystemExit when a build holds it."""
+    """Take the lock for the rest of this process's life, `exec` included. Errors: SystemExit when a
+    build holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     deadline = time.monotonic() + patience
@@ -28,7 +30,9 @@ def hold(lock: Path, patience: float = 3.0) -> int:
             break
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise SystemExit(f"Another build of this profile is running (process {_owner(lock)}): wait for it, or stop it.") from None
+                raise SystemExit(
+                    f"Another build of this profile is running (process {_owner(lock)}): wait for it, or stop it."
+                ) from None
             time.sleep(0.1)
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
@@ -42,9 +46,12 @@ def name_driver() -> None:
 
 
 def end_with_driver(every: float = 0.5) -> None:
-    """End this process soon after the build that started it has gone; without such a build on this machine, do nothing."""
+    """End this process soon after the build that started it has gone; without such a build on this
+    machine, do nothing."""
     host, _, pid = os.environ.get(DRIVER, "").rpartition(":")
-    if host == socket.gethostname():  # on a cluster the build runs elsewhere, and the scheduler ends its jobs
+    if (
+        host == socket.gethostname()
+    ):  # on a cluster the build runs elsewhere, and the scheduler ends its jobs
         threading.Thread(target=_watch, args=(int(pid), every), daemon=True).start()
 
 

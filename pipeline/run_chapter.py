@@ -1,7 +1,10 @@
-"""`python -m pipeline.run_chapter NOTEBOOK OUTPUT PROFILE_FILE`: execute one chapter, whole or not at all.
+"""`python -m pipeline.run_chapter NOTEBOOK OUTPUT PROFILE_FILE`: execute one chapter, whole or not
+at all.
 
-Parameters are checked before a kernel starts, for papermill checks none. The output appears only when every cell
-succeeded; a failed run is kept beside it as `NN_name.failed.ipynb`, and its cell and exception are named.
+Parameters are checked before a kernel starts, for papermill checks none. The output appears only
+when every cell
+succeeded; a failed run is kept beside it as `NN_name.failed.ipynb`, and its cell and exception are
+named.
 """
 
 from __future__ import annotations
@@ -20,14 +23,19 @@ from papermill.exceptions import PapermillExecutionError
 from lib import profiles
 from pipeline import dependencies, process
 
-KERNEL = {"kernel_name": "python3", "extra_arguments": ["--log-level=40"]}  # its warning about local TCP helps nobody here
+KERNEL = {
+    "kernel_name": "python3",
+    "extra_arguments": ["--log-level=40"],
+}  # its warning about local TCP helps nobody here
 
 
 class Engine(NBClientEngine):
     """papermill's own engine, saying which cell runs."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> Any:
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any
+    ) -> Any:
         """Announce each code cell before it starts."""
         code = [index for index, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
         start = nb_man.cell_start
@@ -37,7 +45,10 @@ class Engine(NBClientEngine):
             if cell.cell_type == "code":
                 chapter = nb_man.nb.metadata.book.chapter
                 place = f"cell {code.index(cell_index) + 1} of {len(code)}"
-                print(f"{chapter}, {place}, {time.monotonic() - began:.0f} s: {title(nb_man.nb.cells, cell_index)}", flush=True)
+                print(
+                    f"{chapter}, {place}, {time.monotonic() - began:.0f} s: {title(nb_man.nb.cells, cell_index)}",
+                    flush=True,
+                )
             start(cell, cell_index, **more)
 
         nb_man.cell_start = announced
@@ -48,12 +59,15 @@ def title(cells: list[Any], index: int) -> str:
     """What a cell is about: the heading just before it, or its first line."""
     before = cells[index - 1].source if index and cells[index - 1].cell_type == "markdown" else ""
     headings = [line.lstrip("# ").strip() for line in before.splitlines() if line.startswith("#")]
-    first = next((line.strip() for line in cells[index].source.splitlines() if line.strip()), "(empty)")
+    first = next(
+        (line.strip() for line in cells[index].source.splitlines() if line.strip()), "(empty)"
+    )
     return (headings or [first])[-1][:70]
 
 
 def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
-    """Run `notebook` with `values` and put the result at `output`. Errors: PapermillExecutionError, file kept aside."""
+    """Run `notebook` with `values` and put the result at `output`. Errors: PapermillExecutionError,
+    file kept aside."""
     partial = output.with_name(f".{output.stem}.partial.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +78,9 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     prepared = output.with_name(f".{output.stem}.prepared.ipynb")
     dependencies.write(source, prepared)
     try:
-        papermill.execute_notebook(prepared, partial, values, engine_name="book", progress_bar=False, **KERNEL)
+        papermill.execute_notebook(
+            prepared, partial, values, engine_name="book", progress_bar=False, **KERNEL
+        )
     except PapermillExecutionError:
         os.replace(partial, failed)
         raise
@@ -86,7 +102,9 @@ def main(notebook: str, output: str, profile_file: str) -> None:
     except PapermillExecutionError as error:
         cell = error.source.strip().splitlines()[0] if error.source.strip() else "(empty)"
         kept = Path(output).with_name(f"{Path(output).stem}.failed.ipynb")
-        raise SystemExit(f"{source.name} failed in the cell `{cell}`: {error.ename}: {error.evalue}\nKept: {kept}") from None
+        raise SystemExit(
+            f"{source.name} failed in the cell `{cell}`: {error.ename}: {error.evalue}\nKept: {kept}"
+        ) from None
 
 
 if __name__ == "__main__":

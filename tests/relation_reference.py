@@ -1,6 +1,8 @@
-"""The three equations of Ren et al. (2024), section 3.1, transcribed word by word: slow, without a shortcut.
+"""The three equations of Ren et al. (2024), section 3.1, transcribed word by word: slow, without a
+shortcut.
 
-For every triplet, head and position: the softmax over the whole vocabulary, the set of visible tokens, one loop each.
+For every triplet, head and position: the softmax over the whole vocabulary, the set of visible
+tokens, one loop each.
 """
 
 import math
@@ -17,14 +19,20 @@ def attention_of_embeddings(tokens, W_E, W_Q, W_K):
         for h in range(len(W_Q)):
             W_QK = W_Q[h] @ W_K[h].T
             for j in range(length):
-                pattern[b, h, j, : j + 1] = torch.softmax(x[j] @ W_QK @ x[: j + 1].T / math.sqrt(W_Q.shape[-1]), 0)
+                pattern[b, h, j, : j + 1] = torch.softmax(
+                    x[j] @ W_QK @ x[: j + 1].T / math.sqrt(W_Q.shape[-1]), 0
+                )
     return pattern
 
 
 def passes_gate(A_j, j, s, choices):
     """Equation 1 at position j: s is where the head looks most, and by the ratio tau."""
     keys = [k for k in range(j + 1) if not (k == 0 and "first" in choices.exclude)]
-    if s not in keys or (j == s and "self" in choices.exclude) or (j == s + 1 and "previous" in choices.exclude):
+    if (
+        s not in keys
+        or (j == s and "self" in choices.exclude)
+        or (j == s + 1 and "previous" in choices.exclude)
+    ):
         return False
     best = max(keys, key=lambda k: (A_j[k].item(), -k))
     rest = max((A_j[k].item() for k in keys if k != s), default=0.0)
@@ -43,10 +51,17 @@ def share(x, W_OV, W_U, tokens, j, wanted):
 
 
 def tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choices):
-    """Sums per [head, triplet] of the tail's share, the events, the controls. `inputs` [batch, position, d_model]: what heads read (context)."""
+    """Sums per [head, triplet] of the tail's share, the events, the controls. `inputs` [batch,
+    position, d_model]: what heads read (context)."""
     heads, k = pattern.shape[1], triplets.other_tails.shape[1]
-    result = {name: torch.zeros(heads, len(triplets), dtype=torch.float64) for name in ("events", "tail", "fake", "fake_events", "tail_beside_fake", "random")}
-    result |= {name: torch.zeros(heads, len(triplets), k, dtype=torch.float64) for name in ("other_tails", "other_sources")}
+    result = {
+        name: torch.zeros(heads, len(triplets), dtype=torch.float64)
+        for name in ("events", "tail", "fake", "fake_events", "tail_beside_fake", "random")
+    }
+    result |= {
+        name: torch.zeros(heads, len(triplets), k, dtype=torch.float64)
+        for name in ("other_tails", "other_sources")
+    }
     for h in range(heads):
         W_OV = W_V[h] @ W_O[h]
         for n in range(len(triplets)):
@@ -81,7 +96,8 @@ def tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choice
 
 
 def copying(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, choices):
-    """The copying score's sum and number of events per [head, document]: the attended token as the tail."""
+    """The copying score's sum and number of events per [head, document]: the attended token as the
+    tail."""
     copied = torch.zeros(pattern.shape[1], len(tokens), 2, dtype=torch.float64)
     for b in range(len(tokens)):
         for h in range(pattern.shape[1]):
@@ -89,7 +105,13 @@ def copying(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, choices):
                 for s in range(j + 1):
                     if passes_gate(pattern[b, h, j], j, s, choices):
                         position = j if choices.ov_input == "current" else s
-                        x = inputs[b, position] if choices.ov_input == "context" else W_E[tokens[b, position]]
-                        copied[h, b, 0] += share(x, W_V[h] @ W_O[h], W_U, tokens[b], j, int(tokens[b, s]))
+                        x = (
+                            inputs[b, position]
+                            if choices.ov_input == "context"
+                            else W_E[tokens[b, position]]
+                        )
+                        copied[h, b, 0] += share(
+                            x, W_V[h] @ W_O[h], W_U, tokens[b], j, int(tokens[b, s])
+                        )
                         copied[h, b, 1] += 1
     return copied

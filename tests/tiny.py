@@ -1,8 +1,11 @@
-"""Tiny models of every supported family, with random weights, and what the model itself computes inside them.
+"""Tiny models of every supported family, with random weights, and what the model itself computes
+inside them.
 
-The norms' gains and all biases are random too: with the ones and zeros that models start from, a forgotten gain or
+The norms' gains and all biases are random too: with the ones and zeros that models start from, a
+forgotten gain or
 bias would go unnoticed.
-`heard` looks into a model with plain torch hooks, so that what nnsight shows is held against something else.
+`heard` looks into a model with plain torch hooks, so that what nnsight shows is held against
+something else.
 """
 
 from __future__ import annotations
@@ -29,16 +32,36 @@ from transformers import (
     Qwen3Config,
 )
 
-from lib import generality, models
-from lib.organisms import OrganismConfig
+from lib.analyses import generality
+from lib.models import opening
+from lib.models.organisms import OrganismConfig
 
 VOCABULARY, CONTEXT, LAYERS, HEADS = 50, 32, 3, 4
-COMMON = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-COMMON |= {"intermediate_size": 24, "max_position_embeddings": CONTEXT, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+}
+COMMON |= {
+    "intermediate_size": 24,
+    "max_position_embeddings": CONTEXT,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
 GROUPED = COMMON | {"num_key_value_heads": 2}
 
 FAMILIES = {
-    "gpt2": lambda: GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, bos_token_id=0, eos_token_id=0),
+    "gpt2": lambda: GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=16,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        n_positions=CONTEXT,
+        bos_token_id=0,
+        eos_token_id=0,
+    ),
     "gpt_neox": lambda: GPTNeoXConfig(**COMMON),
     "llama": lambda: LlamaConfig(**GROUPED),
     "mistral": lambda: MistralConfig(**GROUPED),
@@ -80,21 +103,24 @@ def without_biases(made: nn.Module) -> nn.Module:
 
 
 @cache
-def opened(family: str) -> models.Opened:
+def opened(family: str) -> opening.Opened:
     """A shared model: for tests that change nothing in it."""
-    return models.open_model(model(family))
+    return opening.open_model(model(family))
 
 
 def tokens(size: int = 3, length: int = 12, seed: int = 1) -> Tensor:
-    return torch.randint(1, VOCABULARY, (size, length), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        1, VOCABULARY, (size, length), generator=torch.Generator().manual_seed(seed)
+    )
 
 
-def attention_of(made: models.Opened, layer: int) -> nn.Module:
+def attention_of(made: opening.Opened, layer: int) -> nn.Module:
     return getattr(made.block(layer), made.architecture.attention)
 
 
-def projection_of(made: models.Opened, layer: int) -> nn.Module:
-    """The output projection of a layer: its input holds the heads side by side, its output has them mixed."""
+def projection_of(made: opening.Opened, layer: int) -> nn.Module:
+    """The output projection of a layer: its input holds the heads side by side, its output has them
+    mixed."""
     return getattr(attention_of(made, layer), made.architecture.output)
 
 
@@ -104,9 +130,14 @@ def heard(**modules: nn.Module):
     found: dict[str, tuple[Tensor, Tensor]] = {}
 
     def listen(name):
-        return lambda module, inputs, kwargs, output: found.update({name: (inputs[0] if inputs else kwargs["hidden_states"], output)})
+        return lambda module, inputs, kwargs, output: found.update(
+            {name: (inputs[0] if inputs else kwargs["hidden_states"], output)}
+        )
 
-    handles = [module.register_forward_hook(listen(name), with_kwargs=True) for name, module in modules.items()]
+    handles = [
+        module.register_forward_hook(listen(name), with_kwargs=True)
+        for name, module in modules.items()
+    ]
     try:
         yield found
     finally:
@@ -115,8 +146,9 @@ def heard(**modules: nn.Module):
 
 
 @contextmanager
-def edited(made: models.Opened, change):
-    """Inside the block `change(layer, z)` replaces what each output projection reads; z is [batch, position, head, d_head]."""
+def edited(made: opening.Opened, change):
+    """Inside the block `change(layer, z)` replaces what each output projection reads; z is [batch,
+    position, head, d_head]."""
 
     def listen(layer):
         def hook(module, inputs):
@@ -125,7 +157,10 @@ def edited(made: models.Opened, change):
 
         return hook
 
-    handles = [projection_of(made, layer).register_forward_pre_hook(listen(layer)) for layer in range(made.n_layers)]
+    handles = [
+        projection_of(made, layer).register_forward_pre_hook(listen(layer))
+        for layer in range(made.n_layers)
+    ]
     try:
         yield
     finally:
@@ -134,20 +169,35 @@ def edited(made: models.Opened, change):
 
 
 @torch.no_grad()
-def losses(made: models.Opened, ids: Tensor) -> Tensor:
+def losses(made: opening.Opened, ids: Tensor) -> Tensor:
     """Loss in nats of each token from the second on, by the model alone."""
     logp = made.module(ids).logits.float().log_softmax(-1)
     return -logp[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
 
 
 def save_gpt2(directory: Path, seed: int = 0, context: int = 256) -> Path:
-    """A tiny GPT-2 on disk as published ones are, with a byte-level tokenizer that spells any text."""
+    """A tiny GPT-2 on disk as published ones are, with a byte-level tokenizer that spells any
+    text."""
     words = ByteLevelBPETokenizer()
-    words.train_from_iterator([f" {word}\n" for group in generality.ENGLISH.values() for word in group], vocab_size=320, show_progress=False)
+    words.train_from_iterator(
+        [f" {word}\n" for group in generality.ENGLISH.values() for word in group],
+        vocab_size=320,
+        show_progress=False,
+    )
     words.add_special_tokens(["<|endoftext|>"])
     opening = words.token_to_id("<|endoftext|>")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    )
     tokenizer.save_pretrained(directory)
-    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=LAYERS, n_head=HEADS, n_positions=context, bos_token_id=opening, eos_token_id=opening)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=16,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        n_positions=context,
+        bos_token_id=opening,
+        eos_token_id=opening,
+    )
     made_of(config, seed).save_pretrained(directory)
     return directory

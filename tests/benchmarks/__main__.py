@@ -1,6 +1,8 @@
-"""`python -m tests.benchmarks`: measure, and write runs/benchmarks.json, which the site shows as a page.
+"""`python -m tests.benchmarks`: measure, and write runs/benchmarks.json, which the site shows as a
+page.
 
-The peer, TransformerLens 4, lives in an environment of its own, `.venv-peers`, made here when it is missing; all
+The peer, TransformerLens 4, lives in an environment of its own, `.venv-peers`, made here when it is
+missing; all
 measurements run there, so that both sides share one process, one torch and the same weights.
 Where the peer cannot be installed its rows say so, and the rest is measured in `.venv`.
 Options: `--repeats N` (default 9), `--no-peer`.
@@ -16,22 +18,44 @@ import sys
 import venv
 from pathlib import Path
 
-from lib.provenance import ROOT, write_json
+from lib.files import ROOT, write_json
 
 PEERS = ROOT / ".venv-peers"
-NEEDED = ["torch", "transformers", "nnsight", "jaxtyping", "pandas", "safetensors", "pyyaml", "pydantic", "anyio<4.16"]
+NEEDED = [
+    "torch",
+    "transformers",
+    "nnsight",
+    "jaxtyping",
+    "pandas",
+    "safetensors",
+    "pyyaml",
+    "pydantic",
+    "anyio<4.16",
+]
 PEER = "transformer-lens>=4,<5"
 
 
 def peers() -> tuple[Path | None, str]:
     """Python of the peers' environment, made when it is missing; or None and why there is none."""
     python = PEERS / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done = PEERS / ".installed"  # comes last, so that an installation that was cut short is done again
+    done = (
+        PEERS / ".installed"
+    )  # comes last, so that an installation that was cut short is done again
     if done.is_file():
         return python, ""
     print(f"Installing {PEER} into {PEERS.name} …", file=sys.stderr)
     venv.create(PEERS, with_pip=True, clear=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), *NEEDED, PEER]
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        str(ROOT / "constraints.txt"),
+        *NEEDED,
+        PEER,
+    ]
     made = subprocess.run(pip, capture_output=True, text=True, check=False)
     if made.returncode:
         lines = [line for line in made.stderr.splitlines() if line.startswith("ERROR")]
@@ -45,23 +69,41 @@ def measured(python: str, name: str, *options: str) -> dict:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     environment.setdefault("OMP_NUM_THREADS", "2")
     command = [python, "-m", f"tests.benchmarks.{name}", *options]
-    run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    run = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure speed and memory; write runs/benchmarks.json.")
-    parser.add_argument("--repeats", type=int, default=9, help="interleaved repeats behind each median")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measure speed and memory; write runs/benchmarks.json.",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=9, help="interleaved repeats behind each median"
+    )
     parser.add_argument("--no-peer", action="store_true", help="leave TransformerLens out")
     options = parser.parse_args()
     python, why = (None, "left out on request") if options.no_peer else peers()
-    record = measured(str(python or sys.executable), "detection", str(options.repeats), "0" if python is None else "1")
-    record["rows"] += measured(sys.executable, "relation_index", str(max(1, options.repeats // 3)))["rows"]
+    record = measured(
+        str(python or sys.executable),
+        "detection",
+        str(options.repeats),
+        "0" if python is None else "1",
+    )
+    record["rows"] += measured(sys.executable, "relation_index", str(max(1, options.repeats // 3)))[
+        "rows"
+    ]
     if why:
         record["setting"]["Peer"] = f"TransformerLens 4 was not measured: {why}"
     print(write_json(ROOT / "runs" / "benchmarks.json", record).relative_to(ROOT))
     for row in record["rows"]:
-        print(" | ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+        print(
+            " | ".join(
+                f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()
+            )
+        )
 
 
 if __name__ == "__main__":

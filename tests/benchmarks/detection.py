@@ -1,9 +1,12 @@
-"""Detection of all heads against plain forward passes, and against TransformerLens 4 where it is installed.
+"""Detection of all heads against plain forward passes, and against TransformerLens 4 where it is
+installed.
 
 GPT-2-small's shape with random weights; blocks of 50 random tokens, four times, after BOS; CPU.
-The contenders take turns within one process, so that whatever else the machine does falls on all of them alike, and
+The contenders take turns within one process, so that whatever else the machine does falls on all of
+them alike, and
 only ratios are written: of medians, beside those of the fastest repeats.
-Memory is the peak of the resident set above what stood there before, each contender in a process of its own.
+Memory is the peak of the resident set above what stood there before, each contender in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -24,45 +27,62 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
-from lib import capture, detection, models, scores
+from lib.analyses import detection
+from lib.measures import scores
+from lib.models import opening
+from lib.tracing import capture
 
 SEQUENCES, BLOCK, REPEATS, BOS = 10, 50, 4, 0
 THREE = ("prefix", "previous", "duplicate")
 
 
-def setting() -> tuple[models.Opened, torch.Tensor]:
+def setting() -> tuple[opening.Opened, torch.Tensor]:
     torch.manual_seed(0)
     config = GPT2Config(bos_token_id=BOS, eos_token_id=BOS)
     module = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    tokens = scores.repeated_random(np.random.default_rng(0), SEQUENCES, BLOCK, REPEATS, torch.arange(1, config.vocab_size), BOS)
-    return models.open_model(module), tokens
+    tokens = scores.repeated_random(
+        np.random.default_rng(0), SEQUENCES, BLOCK, REPEATS, torch.arange(1, config.vocab_size), BOS
+    )
+    return opening.open_model(module), tokens
 
 
 def three_weights(tokens: torch.Tensor) -> torch.Tensor:
-    targets = (scores.prefix_target(tokens), scores.previous_target(tokens), scores.duplicate_target(tokens))
+    targets = (
+        scores.prefix_target(tokens),
+        scores.previous_target(tokens),
+        scores.duplicate_target(tokens),
+    )
     return scores.weights(dict(zip(THREE, targets, strict=True)))
 
 
-# --- contenders: each does the whole work, targets included, for the same batch ---------------------------------------
+# --- contenders: each does the whole work, targets included, for the same batch
+# ---------------------------------------
 
 
 @torch.no_grad()
-def plain(opened: models.Opened, tokens: torch.Tensor) -> torch.Tensor:
+def plain(opened: opening.Opened, tokens: torch.Tensor) -> torch.Tensor:
     """The forward pass with logits."""
     return opened.module(tokens, use_cache=False).logits
 
 
-def attention(opened: models.Opened, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+def attention(opened: opening.Opened, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     """Prefix-matching, previous-token and duplicate-token score of every head."""
     weight = three_weights(tokens)
-    return capture.stream(opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)})
+    return capture.stream(
+        opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)}
+    )
 
 
-def with_copying(opened: models.Opened, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+def with_copying(opened: opening.Opened, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     """The same and the copying score, in one pass."""
     weight, copying = three_weights(tokens), detection.copying_measure(opened, tokens)
     return capture.stream(
-        opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight), **copying(layer, z, pattern)}
+        opened,
+        tokens,
+        lambda layer, z, pattern: {
+            "score": scores.attention_to(pattern, weight),
+            **copying(layer, z, pattern),
+        },
     )
 
 
@@ -71,27 +91,43 @@ def from_cache(bridge, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     """The same three scores from TransformerLens's cache of everything."""
     weight = three_weights(tokens)
     _, cache = bridge.run_with_cache(tokens)
-    return {"score": torch.stack([scores.attention_to(cache["pattern", layer], weight) for layer in range(bridge.cfg.n_layers)])}
+    return {
+        "score": torch.stack(
+            [
+                scores.attention_to(cache["pattern", layer], weight)
+                for layer in range(bridge.cfg.n_layers)
+            ]
+        )
+    }
 
 
-def bridge_of(opened: models.Opened):
+def bridge_of(opened: opening.Opened):
     """The same module in TransformerLens's hands."""
     from tokenizers import Tokenizer
     from tokenizers import models as kinds
     from transformer_lens.model_bridge import TransformerBridge
 
     words = Tokenizer(kinds.WordLevel({"<bos>": 0}, unk_token="<bos>"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<bos>", eos_token="<bos>", pad_token="<bos>")
-    with tempfile.TemporaryDirectory() as folder:  # the bridge opens a tokenizer anew, by the folder that it came from
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<bos>", eos_token="<bos>", pad_token="<bos>"
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # the bridge opens a tokenizer anew, by the folder that it came from
         tokenizer.save_pretrained(folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        return TransformerBridge.boot_transformers("gpt2", hf_model=opened.module, tokenizer=tokenizer, device="cpu", dtype=torch.float32)
+        return TransformerBridge.boot_transformers(
+            "gpt2", hf_model=opened.module, tokenizer=tokenizer, device="cpu", dtype=torch.float32
+        )
 
 
-# --- measuring --------------------------------------------------------------------------------------------------------
+# --- measuring
+# --------------------------------------------------------------------------------------------------------
 
 
-def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    contenders: dict[str, Callable[[], object]], repeats: int
+) -> dict[str, list[float]]:
     """Seconds of each contender, which take turns; the first round is for warming up."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(repeats + 1):
@@ -107,7 +143,13 @@ def peak(name: str) -> float:
     """MiB of memory that a contender takes above the model, in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.detection", "memory", name]
     # Freed blocks go back to the system at once; else what is counted is the allocator's thrift.
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"})
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"},
+    )
     return float(run.stdout.splitlines()[-1])
 
 
@@ -116,7 +158,9 @@ def memory(name: str) -> float:
     opened, tokens = setting()
     subject = bridge_of(opened) if name == "from_cache" else opened
     contender = globals()[name]
-    contender(subject, tokens[:1, :8])  # what is made once, such as folded weights, belongs to the model
+    contender(
+        subject, tokens[:1, :8]
+    )  # what is made once, such as folded weights, belongs to the model
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = resident()
@@ -130,7 +174,9 @@ def resident() -> float:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def ratio(seconds: dict[str, list[float]], ours: str, other: str, what: str, limit: float) -> dict[str, object]:
+def ratio(
+    seconds: dict[str, list[float]], ours: str, other: str, what: str, limit: float
+) -> dict[str, object]:
     """A row of the page."""
     median, fastest = (of(seconds[ours]) / of(seconds[other]) for of in (statistics.median, min))
     return row(what, median, fastest, limit)
@@ -138,30 +184,57 @@ def ratio(seconds: dict[str, list[float]], ours: str, other: str, what: str, lim
 
 def row(what: str, measured: float | str, fastest: float | str, limit: float) -> dict[str, object]:
     held = "not measured" if isinstance(measured, str) else "yes" if measured <= limit else "no"
-    return {"What": what, "Ratio": measured, "Of the fastest repeats": fastest, "Limit": limit, "Within": held}
+    return {
+        "What": what,
+        "Ratio": measured,
+        "Of the fastest repeats": fastest,
+        "Limit": limit,
+        "Within": held,
+    }
 
 
 def run(repeats: int, peer: bool) -> dict[str, object]:
     opened, tokens = setting()
-    contenders: dict[str, Callable[[], object]] = {f.__name__: partial(f, opened, tokens) for f in (plain, attention, with_copying)}
+    contenders: dict[str, Callable[[], object]] = {
+        f.__name__: partial(f, opened, tokens) for f in (plain, attention, with_copying)
+    }
     if peer:
         bridge = bridge_of(setting()[0])
         theirs, ours = from_cache(bridge, tokens)["score"], attention(opened, tokens)["score"]
-        torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)  # else the two do not compute the same thing
+        torch.testing.assert_close(
+            theirs, ours, rtol=1e-3, atol=1e-4
+        )  # else the two do not compute the same thing
         contenders["from_cache"] = partial(from_cache, bridge, tokens)
     seconds = interleaved(contenders, repeats)
     rows = [
-        ratio(seconds, "attention", "plain", "time: prefix, previous and duplicate scores of all heads / the plain forward pass with logits", 0.75),
-        ratio(seconds, "with_copying", "plain", "time: the same and copying / the plain forward pass with logits", 1.0),
+        ratio(
+            seconds,
+            "attention",
+            "plain",
+            "time: prefix, previous and duplicate scores of all heads / the plain forward pass with logits",
+            0.75,
+        ),
+        ratio(
+            seconds,
+            "with_copying",
+            "plain",
+            "time: the same and copying / the plain forward pass with logits",
+            1.0,
+        ),
     ]
     what = "time: prefix, previous and duplicate scores of all heads / TransformerLens 4, from its full cache"
-    rows += [ratio(seconds, "attention", "from_cache", what, 0.75) if peer else row(what, "–", "–", 0.75)]
+    rows += [
+        ratio(seconds, "attention", "from_cache", what, 0.75) if peer else row(what, "–", "–", 0.75)
+    ]
     rows += [memory_row(peer)]
     return {"setting": described(repeats, peer), "rows": rows}
 
 
 def memory_row(peer: bool) -> dict[str, object]:
-    what, limit = "peak memory above the weights: the same three scores / TransformerLens 4, its full cache", 0.25
+    what, limit = (
+        "peak memory above the weights: the same three scores / TransformerLens 4, its full cache",
+        0.25,
+    )
     if not peer or not sys.platform.startswith("linux"):
         return row(what, "–", "–", limit)
     return row(what, peak("attention") / peak("from_cache"), "–", limit)

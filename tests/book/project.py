@@ -14,7 +14,8 @@ PROFILE = "profile: tiny\nseed: 0\nresamples: 200\nrepeat_lengths: [4, 8]\n"
 
 
 def make(folder: Path) -> Path:
-    """Copy what a build reads; chapters, claims, profile and table of contents are the fixture's."""
+    """Copy what a build reads; chapters, claims, profile and table of contents are the
+    fixture's."""
     clean = shutil.ignore_patterns("__pycache__", "_build")
     for part in ("lib", "pipeline", "book"):
         shutil.copytree(ROOT / part, folder / part, ignore=clean)
@@ -29,12 +30,23 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, module: str, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """`python -m module arguments` in the project, with the project's own lib and pipeline."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     environment.pop("BOOK_DRIVER", None)
     environment.pop("NDIF_API_KEY", None)
-    result = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     if check and result.returncode:
-        raise AssertionError(f"{module} {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
+        raise AssertionError(
+            f"{module} {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        )
     return result

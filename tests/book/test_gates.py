@@ -8,14 +8,18 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lib import profiles, provenance
+from lib import files, profiles
 from pipeline import dependencies, gates
 
 PROFILE = profiles.validate({"profile": "tiny", "seed": 3}, "test")
 
 
-def cell(source: str, count: int | None = 1, *outputs: dict, tags: tuple[str, ...] = ()) -> nbformat.NotebookNode:
-    made = nbformat.v4.new_code_cell(source, execution_count=count, outputs=[nbformat.from_dict(o) for o in outputs])
+def cell(
+    source: str, count: int | None = 1, *outputs: dict, tags: tuple[str, ...] = ()
+) -> nbformat.NotebookNode:
+    made = nbformat.v4.new_code_cell(
+        source, execution_count=count, outputs=[nbformat.from_dict(o) for o in outputs]
+    )
     made.metadata["tags"] = list(tags)
     return made
 
@@ -25,7 +29,9 @@ def chapter(tmp_path) -> Path:
     """A source and its faithful execution."""
     (tmp_path / "chapters").mkdir()
     (tmp_path / "executed").mkdir()
-    source = nbformat.v4.new_notebook(cells=[cell("seed = 0", None, tags=("parameters",)), cell("1 + 1", None)])
+    source = nbformat.v4.new_notebook(
+        cells=[cell("seed = 0", None, tags=("parameters",)), cell("1 + 1", None)]
+    )
     nbformat.write(source, tmp_path / "chapters" / "01_x.ipynb")
     executed(tmp_path, cell("seed = 0", 1, tags=("parameters",)), cell("1 + 1", 2))
     return tmp_path
@@ -36,8 +42,13 @@ ENDED = "2026-01-01T00:00:00+00:00"
 
 def executed(folder: Path, *cells: nbformat.NotebookNode, **changes) -> None:
     """An executed chapter, with the results that it left; its last cell shows when it ended."""
-    recorded = {"source": dependencies.digest([folder / "chapters" / "01_x.ipynb"]), "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs", "threads": 1}}
-    closing = cell("book.close()", 9, {"output_type": "stream", "name": "stdout", "text": f"finished {ENDED}"})
+    recorded = {
+        "source": dependencies.digest([folder / "chapters" / "01_x.ipynb"]),
+        "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs", "threads": 1},
+    }
+    closing = cell(
+        "book.close()", 9, {"output_type": "stream", "name": "stdout", "text": f"finished {ENDED}"}
+    )
     made = nbformat.v4.new_notebook(cells=[*cells, closing], metadata={"book": recorded | changes})
     nbformat.write(made, folder / "executed" / "01_x.ipynb")
     left(folder, recorded["parameters"] | changes.get("parameters", {}))
@@ -45,7 +56,10 @@ def executed(folder: Path, *cells: nbformat.NotebookNode, **changes) -> None:
 
 def left(folder: Path, parameters: dict, finished: str = ENDED) -> None:
     """What a run of the chapter leaves beside the executed notebook."""
-    provenance.write_json(folder / "results" / "01_x" / "provenance.json", {"parameters": parameters, "finished": finished})
+    files.write_json(
+        folder / "results" / "01_x" / "provenance.json",
+        {"parameters": parameters, "finished": finished},
+    )
 
 
 def problems(folder: Path, *names: str) -> str:
@@ -59,7 +73,19 @@ def test_a_faithful_execution_passes(chapter):
 
 
 def test_an_errored_cell(chapter):
-    executed(chapter, cell("1 / 0", 1, {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "by zero", "traceback": []}))
+    executed(
+        chapter,
+        cell(
+            "1 / 0",
+            1,
+            {
+                "output_type": "error",
+                "ename": "ZeroDivisionError",
+                "evalue": "by zero",
+                "traceback": [],
+            },
+        ),
+    )
     assert problems(chapter) == "01_x: errored: cell 0: ZeroDivisionError: by zero"
 
 
@@ -83,21 +109,32 @@ def test_a_source_that_changed_since(chapter):
 
 
 def test_other_parameters(chapter):
-    executed(chapter, cell("seed = 0"), parameters={"seed": 4, "profile": "tiny", "runs_dir": "runs", "threads": 1})
+    executed(
+        chapter,
+        cell("seed = 0"),
+        parameters={"seed": 4, "profile": "tiny", "runs_dir": "runs", "threads": 1},
+    )
     assert problems(chapter) == "01_x: stale: executed with other values of seed"
 
 
 @pytest.mark.parametrize(
     ("parameters", "finished", "said"),
     [
-        ({"seed": 3, "profile": "tiny", "model": "gpt2"}, ENDED, "come from a run with other values of model"),
+        (
+            {"seed": 3, "profile": "tiny", "model": "gpt2"},
+            ENDED,
+            "come from a run with other values of model",
+        ),
         ({"seed": 4, "profile": "tiny"}, ENDED, "come from a run with other values of seed"),
         ({"seed": 3, "profile": "tiny"}, "2026-01-02T00:00:00+00:00", "come from another run"),
     ],
 )
 def test_results_of_another_run(chapter, parameters, finished, said):
     left(chapter, parameters, finished)
-    assert problems(chapter) == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and build again"
+    assert (
+        problems(chapter)
+        == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and build again"
+    )
 
 
 def test_results_of_a_run_that_has_not_ended(chapter):
@@ -106,7 +143,10 @@ def test_results_of_a_run_that_has_not_ended(chapter):
 
 
 def test_parameters_that_a_run_did_not_name_have_their_defaults(chapter):
-    left(chapter, {"seed": 3, "profile": "tiny", "runs_dir": "runs", "examples": profiles.Profile().examples})
+    left(
+        chapter,
+        {"seed": 3, "profile": "tiny", "runs_dir": "runs", "examples": profiles.Profile().examples},
+    )
     gates.check(["01_x"], chapter / "chapters", chapter / "executed", PROFILE)
 
 
@@ -128,15 +168,23 @@ def test_a_chapter_that_does_not_exist_and_all_problems_at_once(chapter):
     assert "01_x: incomplete" in text and "02_y: missing" in text
 
 
-@pytest.mark.parametrize("path", ["/home/ada/book", "/Users/ada/book", "/root/book", "C:\\Users\\ada", f"{sys.prefix}/lib"])
+@pytest.mark.parametrize(
+    "path",
+    ["/home/ada/book", "/Users/ada/book", "/root/book", "C:\\Users\\ada", f"{sys.prefix}/lib"],
+)
 def test_a_path_of_the_machine_in_an_output(chapter, path):
-    executed(chapter, cell("print(p)", 1, {"output_type": "stream", "name": "stdout", "text": f"see {path}"}))
+    executed(
+        chapter,
+        cell("print(p)", 1, {"output_type": "stream", "name": "stdout", "text": f"see {path}"}),
+    )
     assert "shows a path of this machine" in problems(chapter)
 
 
 def test_the_table_of_contents_lists_every_chapter(chapter):
     toc = chapter / "_toc.yml"
-    toc.write_text("root: intro\nparts:\n  - chapters:\n      - file: chapters/01_x\n      - file: claims\n")
+    toc.write_text(
+        "root: intro\nparts:\n  - chapters:\n      - file: chapters/01_x\n      - file: claims\n"
+    )
     assert gates.chapters_of(toc) == ["01_x"] and gates.unlisted(toc, chapter / "chapters") == []
     (chapter / "chapters" / "02_y.ipynb").write_text("{}")
     assert gates.unlisted(toc, chapter / "chapters") == ["02_y"]

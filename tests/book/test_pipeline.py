@@ -14,28 +14,40 @@ import nbformat
 import pytest
 import yaml
 
-from lib import organisms
+from lib.models import organisms
 from tests import tiny
 from tests.book import project
 
 OTHER = """\
-from lib import extra, profiles, report
+from lib import extra, profiles
+from lib.report.chapter import Report
 p = profiles.from_notebook(globals())
-book = report.Report("02_other", p)
+book = Report("02_other", p)
 book.close()"""
 
 
 def second_chapter(folder: Path, body: str = OTHER) -> None:
     """A chapter that imports `lib.extra`, declares only `seed` and judges nothing."""
-    cells = [nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
+    cells = [
+        nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(body),
+    ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    edit(folder / "book" / "_toc.yml", "chapters/01_tiny\n", "chapters/01_tiny\n      - file: chapters/02_other\n")
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "chapters" / "02_other.ipynb")
+    edit(
+        folder / "book" / "_toc.yml",
+        "chapters/01_tiny\n",
+        "chapters/01_tiny\n      - file: chapters/02_other\n",
+    )
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
+        folder / "chapters" / "02_other.ipynb",
+    )
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """Two chapters, executed; the site is left out, for it takes longest and has tests of its own."""
+    """Two chapters, executed; the site is left out, for it takes longest and has tests of its
+    own."""
     folder = project.make(tmp_path_factory.mktemp("pipeline"))
     (folder / "lib" / "extra.py").write_text("VALUE = 1\n")
     (folder / "lib" / "unused.py").write_text("VALUE = 1\n")
@@ -65,7 +77,7 @@ def edit(path: Path, old: str, new: str) -> None:
 BOTH = {"01_tiny", "02_other"}
 CHANGES = {
     "a notebook": ("chapters/02_other.ipynb", "seed = 0", "seed = 7", {"02_other"}),
-    "a module of both": ("lib/charts.py", "one house style", "one  house style", BOTH),
+    "a module of both": ("lib/report/charts.py", "one house style", "one  house style", BOTH),
     "a module of one": ("lib/extra.py", "VALUE = 1", "VALUE = 2", {"02_other"}),
     "a module of none": ("lib/unused.py", "VALUE = 1", "VALUE = 2", set()),
     "a parameter of both": ("params/tiny.yaml", "seed: 0", "seed: 1", BOTH),
@@ -88,7 +100,11 @@ def test_a_change_reruns_exactly_what_depends_on_it(built, change):
 
 
 def test_a_touched_file_reruns_no_chapter(built):
-    for path in [*(built / "lib").glob("*.py"), *(built / "chapters").glob("*.ipynb"), built / "constraints.txt"]:
+    for path in [
+        *(built / "lib").glob("*.py"),
+        *(built / "chapters").glob("*.ipynb"),
+        built / "constraints.txt",
+    ]:
         os.utime(path)
     assert would_run(built) == {"site"}  # which has not been built at all
 
@@ -105,7 +121,10 @@ def test_a_change_that_looks_old_is_still_seen(built):
 
 
 def test_a_chapter_whose_results_another_run_has_overwritten_is_executed_again(built):
-    files = [built / targets()[0], built / "runs" / "tiny" / "results" / "01_tiny" / "provenance.json"]
+    files = [
+        built / targets()[0],
+        built / "runs" / "tiny" / "results" / "01_tiny" / "provenance.json",
+    ]
     before = [path.read_bytes() for path in files]
     try:
         edit(files[1], '"finished": "', '"finished": "long ago, ')
@@ -117,15 +136,25 @@ def test_a_chapter_whose_results_another_run_has_overwritten_is_executed_again(b
 
 def test_the_terminal_says_which_cell_runs_and_what_remains(built):
     said = (built / "said.txt").read_text()
-    assert re.search(r"01_tiny, cell 4 of 8, \d+ s: A heat map", said) and "1 of 2 steps (50%) done" in said
+    assert (
+        re.search(r"01_tiny, cell 4 of 8, \d+ s: A heat map", said)
+        and "1 of 2 steps (50%) done" in said
+    )
 
 
 def test_a_failed_chapter_is_kept_aside_and_named(tmp_path):
     folder = project.make(tmp_path)
-    edit(folder / "chapters" / "01_tiny.ipynb", "rng = np.random.default_rng(p.seed)", "rng = np.random.default_rng(undefined_name)")
+    edit(
+        folder / "chapters" / "01_tiny.ipynb",
+        "rng = np.random.default_rng(p.seed)",
+        "rng = np.random.default_rng(undefined_name)",
+    )
     result = project.run(folder, "pipeline.build", "tiny", targets()[0], check=False)
     assert result.returncode != 0
-    assert "01_tiny.ipynb failed in the cell" in result.stderr and "NameError: name 'undefined_name'" in result.stderr
+    assert (
+        "01_tiny.ipynb failed in the cell" in result.stderr
+        and "NameError: name 'undefined_name'" in result.stderr
+    )
     kept = sorted(p.name for p in (folder / "runs" / "tiny" / "chapters").iterdir())
     assert kept == ["01_tiny.failed.ipynb"]
 
@@ -141,7 +170,7 @@ def test_a_failed_chapter_is_kept_aside_and_named(tmp_path):
         ("checkpoints: [./a/b, ./c/d, ./e/f]\nmodel: ./e\n", "No directory ./e"),
         ("model: ./x/y\ndevice: cuda:99\n", "device: cuda:99, but torch sees"),
         ("model: ./x/y\nremote: true\n", "the other chapters read the model's weights"),
-        ("agenda_file: agenda/preprocessed.test.tsv\n", "python -m lib.corpora"),
+        ("agenda_file: agenda/preprocessed.test.tsv\n", "python -m lib.data.corpora"),
         ("treebank_file: my.conllu\n", "No corpus file data/my.conllu"),
         ("spacy_model: en_core_nowhere\n", "python -m spacy download en_core_nowhere"),
     ],
@@ -158,21 +187,38 @@ def test_a_wrong_profile_stops_before_any_work(tmp_path, line, said):
 def test_a_chapter_that_cannot_ask_a_model_says_so(tmp_path):
     folder = project.make(tmp_path / "project")
     tiny.model("gpt2").save_pretrained(tmp_path / "net")
-    organisms.tokenizer(["<bos>", *(f"w{i}" for i in range(1, tiny.VOCABULARY))]).save_pretrained(tmp_path / "net")
+    organisms.tokenizer(["<bos>", *(f"w{i}" for i in range(1, tiny.VOCABULARY))]).save_pretrained(
+        tmp_path / "net"
+    )
     (folder / "params" / "tiny.yaml").write_text(f"{project.PROFILE}model: {tmp_path / 'net'}\n")
     said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
     assert "01_tiny examines the book's own models only.\n" in said
-    edit(folder / "chapters" / "01_tiny.ipynb", '"recipes": []', '"model_needs": ["checkpoints", "agenda_file"]')
+    edit(
+        folder / "chapters" / "01_tiny.ipynb",
+        '"recipes": []',
+        '"model_needs": ["checkpoints", "agenda_file"]',
+    )
     edit(folder / "chapters" / "01_tiny.ipynb", '"seed = 0', '"model = \'\'\\n",\n    "seed = 0')
     said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
-    assert "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or agenda_file.\n" in said
+    assert (
+        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or agenda_file.\n"
+        in said
+    )
 
 
 def test_a_chapter_without_a_place_in_the_book_stops_before_any_work(tmp_path):
     folder = project.make(tmp_path)
-    edit(folder / "book" / "_toc.yml", "      - file: chapters/01_tiny\n", "      - file: bibliography\n")
+    edit(
+        folder / "book" / "_toc.yml",
+        "      - file: chapters/01_tiny\n",
+        "      - file: bibliography\n",
+    )
     result = project.run(folder, "pipeline.build", "tiny", check=False)
-    assert result.returncode == 1 and "Not in book/_toc.yml: 01_tiny" in result.stderr and not (folder / "runs").exists()
+    assert (
+        result.returncode == 1
+        and "Not in book/_toc.yml: 01_tiny" in result.stderr
+        and not (folder / "runs").exists()
+    )
 
 
 def test_an_unknown_profile_names_those_that_exist(tmp_path):
@@ -181,14 +227,17 @@ def test_an_unknown_profile_names_those_that_exist(tmp_path):
 
 
 def waiting_build(folder: Path) -> subprocess.Popen:
-    """A build whose second chapter waits while the file `wait` is there; returns once that cell runs."""
+    """A build whose second chapter waits while the file `wait` is there; returns once that cell
+    runs."""
     (folder / "wait").touch()
     wait = "import pathlib, time\npathlib.Path('running').touch()\nwhile pathlib.Path('wait').exists(): time.sleep(0.1)\n"
     (folder / "lib" / "extra.py").write_text("VALUE = 1\n")
     second_chapter(folder, wait + OTHER)
     environment = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, "-m", "pipeline.build", "tiny", targets()[1]]
-    build = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    build = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     until(lambda: (folder / "running").exists() or build.poll() is not None)
     assert build.poll() is None, "the build ended before its chapter waited"
     return build
@@ -206,14 +255,18 @@ def processes_in(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if (entry / "cwd").resolve() == folder.resolve() and "Z" not in (entry / "stat").read_text().split(")")[1][:3]:
+            if (entry / "cwd").resolve() == folder.resolve() and "Z" not in (
+                entry / "stat"
+            ).read_text().split(")")[1][:3]:
                 found.append(int(entry.name))
         except OSError:
             continue
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc, which only Linux has")
+@pytest.mark.skipif(
+    not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc, which only Linux has"
+)
 def test_a_killed_build_leaves_nothing_running_and_the_next_one_continues(tmp_path):
     folder = project.make(tmp_path)
     build = waiting_build(folder)

@@ -37,28 +37,46 @@ def soup(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text(), "html.parser")
 
 
-# --- the files ------------------------------------------------------------------------------------------------------
+# --- the files
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_no_page_loads_anything_from_another_host(site):
     outside = []
     for path in pages(site):
         for tag in soup(path).find_all(True):
-            kinds = ("src", "srcset", "data", "poster", "action") + (("href",) if tag.name in {"link", "use", "image"} else ())
-            outside += [(path.name, tag.name, tag[k]) for k in kinds if re.match(r"(https?:)?//", str(tag.get(k, "")))]
+            kinds = ("src", "srcset", "data", "poster", "action") + (
+                ("href",) if tag.name in {"link", "use", "image"} else ()
+            )
+            outside += [
+                (path.name, tag.name, tag[k])
+                for k in kinds
+                if re.match(r"(https?:)?//", str(tag.get(k, "")))
+            ]
     assert len(pages(site)) >= 7 and not outside
 
 
 def test_no_inline_script_names_another_host(site):
-    scripts = [(p.name, s.string or "") for p in pages(site) for s in soup(p).find_all("script") if not s.get("src")]
-    assert scripts and not [(name, m.group()) for name, text in scripts if (m := re.search(r"https?://(?!www\.w3\.org)[\w.-]+", text))]
+    scripts = [
+        (p.name, s.string or "")
+        for p in pages(site)
+        for s in soup(p).find_all("script")
+        if not s.get("src")
+    ]
+    assert scripts and not [
+        (name, m.group())
+        for name, text in scripts
+        if (m := re.search(r"https?://(?!www\.w3\.org)[\w.-]+", text))
+    ]
 
 
 def test_no_style_sheet_or_script_fetches_from_another_host(site):
     calls = r"""(?:url\(\s*["']?|@import\s+["']|import\s*\(\s*["']|fetch\(\s*["']|importScripts\(\s*["']|\.src\s*=\s*["'])"""
     fetching = re.compile(calls + r"""(?:https?:)?//[^\s"')]+""")
     files = [p for kind in ("*.css", "*.js") for p in site.rglob(kind)]
-    assert len(files) > 10 and not {p.name: found for p in files if (found := fetching.findall(p.read_text()))}
+    assert len(files) > 10 and not {
+        p.name: found for p in files if (found := fetching.findall(p.read_text()))
+    }
 
 
 def test_every_link_within_the_site_leads_somewhere(site):
@@ -69,7 +87,11 @@ def test_every_link_within_the_site_leads_somewhere(site):
             if urlparse(target).scheme or path.name in {"genindex.html", "search.html"}:
                 continue
             file = (path.parent / target).resolve() if target else path
-            ids = {t["id"] for t in soup(file).find_all(id=True)} if file.suffix == ".html" and file.is_file() else set()
+            ids = (
+                {t["id"] for t in soup(file).find_all(id=True)}
+                if file.suffix == ".html" and file.is_file()
+                else set()
+            )
             if not file.is_file() or (fragment and file.suffix == ".html" and fragment not in ids):
                 dead.append((path.name, tag["href"]))
     assert not dead
@@ -82,14 +104,27 @@ def test_figures_offer_caption_description_data_and_provenance(site):
         assert figure.figcaption.text.startswith(("Figure 1.", "Table 1."))
         assert [s.text for s in figure.select("summary")] == ["Description", "Provenance"]
         assert "papermill chapters/01_tiny.ipynb out.ipynb -f params/tiny.yaml" in figure.code.text
-        assert (site / "chapters" / figure.select_one("a.bk-csv")["href"]).resolve().read_text().startswith(("layer,", "name,"))
+        assert (
+            (site / "chapters" / figure.select_one("a.bk-csv")["href"])
+            .resolve()
+            .read_text()
+            .startswith(("layer,", "name,"))
+        )
 
 
 def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
-    assert "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not testable here." in home.text
-    rows = [[cell.text for cell in row.select("td")] for row in home.select(".bk-scoreboard tbody tr")]
-    assert [(row[0], row[1]) for row in rows] == [("O901", "reproduced"), ("O902", "not testable here")]
+    assert (
+        "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not testable here."
+        in home.text
+    )
+    rows = [
+        [cell.text for cell in row.select("td")] for row in home.select(".bk-scoreboard tbody tr")
+    ]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("O901", "reproduced"),
+        ("O902", "not testable here"),
+    ]
     assert rows[0][4] == "0.5 [0.4, 0.6], n = 48, seeds 0, 1, 2"
     assert "above 0.25" in rules.text and "half of the expected mean" in rules.text
 
@@ -97,30 +132,47 @@ def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
 def test_the_parameters_page_has_them_all_with_this_run_s_values(site):
     from lib import profiles
 
-    rows = {r.td.text: [c.text for c in r.select("td")] for r in soup(site / "parameters.html").select("tbody tr")}
+    rows = {
+        r.td.text: [c.text for c in r.select("td")]
+        for r in soup(site / "parameters.html").select("tbody tr")
+    }
     assert rows.keys() == profiles.Profile.model_fields.keys()
-    assert rows["repeat_lengths"][3] == "[4, 8]" and rows["seed"][1] == "whole number >= 0, < 2147483648"
+    assert (
+        rows["repeat_lengths"][3] == "[4, 8]"
+        and rows["seed"][1] == "whole number >= 0, < 2147483648"
+    )
 
 
 def test_sources_and_pages_hold_no_path_of_the_machine(site, built_project):
     hidden = [str(built_project), str(Path.home()), str(project.ROOT)]
-    files = [p for p in site.rglob("*") if p.suffix in {".html", ".ipynb", ".md", ".txt", ".csv", ".js"}]
-    assert len(files) > 20 and not [(p.name, h) for p in files for h in hidden if h in p.read_text()]
+    files = [
+        p for p in site.rglob("*") if p.suffix in {".html", ".ipynb", ".md", ".txt", ".csv", ".js"}
+    ]
+    assert len(files) > 20 and not [
+        (p.name, h) for p in files for h in hidden if h in p.read_text()
+    ]
 
 
 def test_formulas_are_laid_out_without_a_script(site):
     page = soup(site / CHAPTER)
-    assert len(page.find_all("math")) == 2 and not [s for s in page.find_all("script") if "mathjax" in str(s).lower()]
+    assert len(page.find_all("math")) == 2 and not [
+        s for s in page.find_all("script") if "mathjax" in str(s).lower()
+    ]
     assert page.find("math", display="block").find("munder")
 
 
 def test_a_second_build_does_nothing_and_a_prose_page_rebuilds_the_site_alone(built_project):
-    assert "Nothing to be done" in project.run(built_project, "pipeline.build", "tiny", "--dry-run").stdout
+    assert (
+        "Nothing to be done"
+        in project.run(built_project, "pipeline.build", "tiny", "--dry-run").stdout
+    )
     page = built_project / "book" / "intro.md"
     before = page.read_text()
     try:
         page.write_text(before + "\nMore.\n")
-        said = project.run(built_project, "pipeline.build", "tiny", "--dry-run", "--quiet", "host").stdout
+        said = project.run(
+            built_project, "pipeline.build", "tiny", "--dry-run", "--quiet", "host"
+        ).stdout
         assert "rule site" in said and "rule chapter" not in said
     finally:
         page.write_text(before)
@@ -132,7 +184,9 @@ def test_warnings_fail_the_build_and_keep_the_old_site(built_project, tmp_path):
     with (folder / "book" / "your_model.md").open("a") as file:
         file.write("\n[nowhere](nowhere.md)\n\n$\\frac{1}$\n\n{cite:p}`nobody1900`\n")
     result = project.run(folder, "pipeline.build_site", "params/tiny.yaml", check=False)
-    assert result.returncode == 1 and all(said in result.stderr for said in ("nowhere.md", "frac{1}", "nobody1900"))
+    assert result.returncode == 1 and all(
+        said in result.stderr for said in ("nowhere.md", "frac{1}", "nobody1900")
+    )
     assert (folder / "runs" / "tiny" / "site" / "index.html").is_file()
 
 
@@ -144,7 +198,8 @@ def test_an_executed_chapter_that_is_gone_fails_the_build_by_name(built_project,
     assert result.returncode == 1 and "01_tiny: missing" in result.stderr
 
 
-# --- the browser ----------------------------------------------------------------------------------------------------
+# --- the browser
+# ----------------------------------------------------------------------------------------------------
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -157,7 +212,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def address(site) -> Iterator[str]:
     """The site on a port of this machine."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -166,7 +223,9 @@ def address(site) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory) -> Iterator[webdriver.Chrome]:
     """A browser with nothing in it."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     driver = shutil.which("chromedriver")
     if not (program and driver):
         pytest.skip("no Chromium with chromedriver on this machine: the browser tests did not run")
@@ -182,24 +241,34 @@ def chromium(tmp_path_factory) -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def browser(chromium, address) -> Iterator[webdriver.Chrome]:
-    """The browser; whatever a test did, no request went elsewhere and the console holds no error."""
+    """The browser; whatever a test did, no request went elsewhere and the console holds no
+    error."""
     for kind in ("browser", "performance"):
         chromium.get_log(kind)
     yield chromium
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    requests = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    requests = {
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    }
     own = {url for url in requests if url.startswith(address)}
-    assert own and not [u for u in requests - own if not u.startswith(("data:", "blob:", "chrome:", "file:"))]
+    assert own and not [
+        u for u in requests - own if not u.startswith(("data:", "blob:", "chrome:", "file:"))
+    ]
     assert not [e["message"] for e in chromium.get_log("browser") if e["level"] == "SEVERE"]
 
 
-def visit(browser: webdriver.Chrome, url: str, width: int = 1400, theme: str = "light", height: int = 4000) -> None:
+def visit(
+    browser: webdriver.Chrome, url: str, width: int = 1400, theme: str = "light", height: int = 4000
+) -> None:
     """Open a page at a width and theme; the window is high, so every chart is in view."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get(url)
     if browser.execute_script("return document.documentElement.dataset.theme") != theme:
-        browser.execute_script("localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', arguments[0])", theme)
+        browser.execute_script(
+            "localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', arguments[0])",
+            theme,
+        )
         browser.get(url)
 
 
@@ -213,7 +282,13 @@ def until(condition, seconds: float = 20):
 
 def alive(browser: webdriver.Chrome) -> list:
     """The page's charts, once the shared script has drawn all of them."""
-    until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".bk-chart")) == len(browser.find_elements(By.CSS_SELECTOR, ".bk-live")) > 0)
+    until(
+        lambda: (
+            len(browser.find_elements(By.CSS_SELECTOR, ".bk-chart"))
+            == len(browser.find_elements(By.CSS_SELECTOR, ".bk-live"))
+            > 0
+        )
+    )
     return browser.find_elements(By.CSS_SELECTOR, ".bk-live")
 
 
@@ -224,11 +299,22 @@ def cells(chart) -> list:
 def test_charts_are_drawn_live_and_answer_the_pointer(browser, address):
     visit(browser, f"{address}/{CHAPTER}")
     chart = alive(browser)[0]
-    assert chart.find_elements(By.CSS_SELECTOR, ".vega-embed svg") and len(chart.find_elements(By.CSS_SELECTOR, "svg")) == 1
+    assert (
+        chart.find_elements(By.CSS_SELECTOR, ".vega-embed svg")
+        and len(chart.find_elements(By.CSS_SELECTOR, "svg")) == 1
+    )
     drawn = cells(chart)
-    assert len({c.value_of_css_property("fill") for c in drawn[:16]}) > 8 and all(c.size["height"] > 20 for c in drawn[:16])
+    assert len({c.value_of_css_property("fill") for c in drawn[:16]}) > 8 and all(
+        c.size["height"] > 20 for c in drawn[:16]
+    )
     webdriver.ActionChains(browser).move_to_element_with_offset(drawn[3], 12, 9).perform()
-    tip = until(lambda: [t for t in browser.find_elements(By.CSS_SELECTOR, "#vg-tooltip-element.visible") if t.text])[0]
+    tip = until(
+        lambda: [
+            t
+            for t in browser.find_elements(By.CSS_SELECTOR, "#vg-tooltip-element.visible")
+            if t.text
+        ]
+    )[0]
     assert "head" in tip.text and "score" in tip.text
 
 
@@ -245,7 +331,11 @@ def test_without_scripts_the_charts_are_there(browser, address):
     try:
         browser.get(f"{address}/{CHAPTER}")
         charts = browser.find_elements(By.CSS_SELECTOR, ".bk-canvas[role=img][aria-label]")
-        assert len(charts) == 2 and len(cells(charts[0])) >= 16 and not browser.find_elements(By.CSS_SELECTOR, ".bk-live")
+        assert (
+            len(charts) == 2
+            and len(cells(charts[0])) >= 16
+            and not browser.find_elements(By.CSS_SELECTOR, ".bk-live")
+        )
         assert browser.find_element(By.CSS_SELECTOR, "math").size["height"] > 8
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -274,7 +364,14 @@ def test_text_can_be_read_in_both_themes(browser, address, theme):
     visit(browser, f"{address}/{CHAPTER}", theme=theme)
     alive(browser)
     assert browser.execute_script("return document.documentElement.dataset.theme") == theme
-    for what in (".role-axis-label text", ".role-axis-title text", "figcaption", ".bk-verdict dd", ".bk-badge", ".bk-folds summary"):
+    for what in (
+        ".role-axis-label text",
+        ".role-axis-title text",
+        "figcaption",
+        ".bk-verdict dd",
+        ".bk-badge",
+        ".bk-folds summary",
+    ):
         measured = browser.execute_script(CONTRAST, what)
         assert measured and min(ratio for _, ratio in measured) >= 4.5, (what, measured)
 
@@ -287,7 +384,9 @@ def test_no_page_is_wider_than_the_window(browser, address, site, width):
         if browser.find_elements(By.CSS_SELECTOR, ".bk-chart"):
             visit(browser, f"{address}/{path.relative_to(site)}", width=width)
             alive(browser)
-        over = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        over = browser.execute_script(
+            "return document.documentElement.scrollWidth - window.innerWidth"
+        )
         wide |= {path.name: over} if over > 0 else {}
     assert not wide
 

@@ -1,4 +1,5 @@
-"""Chapter 5's verdict follows the truth where the truth is planted: heads that only copy literally do not reproduce it."""
+"""Chapter 5's verdict follows the truth where the truth is planted: heads that only copy literally
+do not reproduce it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib import claims, generality, models, organisms, planted, worlds
+from lib.analyses import generality
+from lib.data import worlds
+from lib.models import opening, organisms, planted
+from lib.report import claims
 
 HEAD = [(1, 2)]
 WORLD = worlds.World()
@@ -16,7 +20,8 @@ WORLD = worlds.World()
 
 @cache
 def relations() -> dict[str, torch.Tensor]:
-    """Which words an induction head takes for the current one, [word, word]: itself, its category, its source."""
+    """Which words an induction head takes for the current one, [word, word]: itself, its category,
+    its source."""
     size = len(WORLD.words)
     category, source = torch.zeros(size, size), torch.zeros(size, size)
     for ids in WORLD.categories.values():
@@ -27,22 +32,36 @@ def relations() -> dict[str, torch.Tensor]:
 
 
 def verdicts(*kinds: str) -> dict[str, str]:
-    """O12's parts, judged over three planted models whose one induction head matches in the given ways."""
+    """O12's parts, judged over three planted models whose one induction head matches in the given
+    ways."""
     estimates = []
     for seed in range(3):
         space = planted.Space(len(WORLD.words), WORLD.context, torch.Generator().manual_seed(seed))
         alike = sum(relations()[kind] for kind in kinds)
-        heads = {(0, 0): planted.looks_back(space, 1, space.before), HEAD[0]: planted.matches(space, alike @ space.before, space.say)}
+        heads = {
+            (0, 0): planted.looks_back(space, 1, space.before),
+            HEAD[0]: planted.matches(space, alike @ space.before, space.say),
+        }
         model = planted.build(space, heads, n_layers=2, n_heads=4, noise=0.01)
-        opened, rng = models.open_model(model, tokenizer=organisms.tokenizer(WORLD.words)), np.random.default_rng(seed)
-        lists = generality.matching(opened, generality.world_lists(WORLD, rng, "four", 16, 60))["excess"]
-        spoken = generality.translating(opened, *generality.world_translations(WORLD, rng, 40))["excess"]
+        opened, rng = (
+            opening.open_model(model, tokenizer=organisms.tokenizer(WORLD.words)),
+            np.random.default_rng(seed),
+        )
+        lists = generality.matching(opened, generality.world_lists(WORLD, rng, "four", 16, 60))[
+            "excess"
+        ]
+        spoken = generality.translating(opened, *generality.world_translations(WORLD, rng, 40))[
+            "excess"
+        ]
         for part, excess in (("category", lists), ("translation", spoken)):
             estimates += [
                 generality.best_of_half(part, seed, excess, HEAD, rng, 200),
                 generality.contrast(f"{part}-heads", seed, excess, HEAD, rng, 200),
             ]
-    return {name: part["verdict"] for name, part in claims.judge(claims.load()["O12"], estimates)["parts"].items()}
+    return {
+        name: part["verdict"]
+        for name, part in claims.judge(claims.load()["O12"], estimates)["parts"].items()
+    }
 
 
 def test_literal_copying_does_not_reproduce_it():

@@ -1,6 +1,8 @@
-"""What the book's own models must show under the default profile, in every seed: held on numbers, not on pictures.
+"""What the book's own models must show under the default profile, in every seed: held on numbers,
+not on pictures.
 
-Models that an earlier run of the book has trained are used; those that are missing are trained here and kept for it.
+Models that an earlier run of the book has trained are used; those that are missing are trained here
+and kept for it.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import courses, onsets, profiles
+from lib import profiles
+from lib.analyses import trajectories
+from lib.measures import onsets
 
 ROOT = Path(__file__).resolve().parents[2]
-P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(update={"runs_dir": str(ROOT / "runs"), "texts": 48})
+P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
+    update={"runs_dir": str(ROOT / "runs"), "texts": 48}
+)
 pytestmark = pytest.mark.timeout(900)  # nine short trainings where nothing is there yet
 
 
@@ -24,8 +30,12 @@ pytestmark = pytest.mark.timeout(900)  # nine short trainings where nothing is t
 def followed():
     """(recipe, seed) -> the run through training."""
     torch.set_num_threads(1)
-    texts = courses.texts_of("two_layer", P)
-    return {(name, s): courses.follow(name, s, P, texts) for name in ("one_layer", "two_layer", "one_layer_smeared") for s in P.seeds}
+    texts = trajectories.texts_of("two_layer", P)
+    return {
+        (name, s): trajectories.follow(name, s, P, texts)
+        for name in ("one_layer", "two_layer", "one_layer_smeared")
+        for s in P.seeds
+    }
 
 
 def best_head(course, step: float) -> float:
@@ -67,16 +77,30 @@ def test_induction_heads_of_two_layers_sit_in_the_second(seed, followed):
 
 @pytest.mark.parametrize("seed", P.seeds)
 def test_smeared_keys_bring_the_change_forward(seed, followed):
-    onset = {name: float(onsets.crossing(c.steps, c.scores.mean(0))) for (name, s), c in followed.items() if s == seed}
+    onset = {
+        name: float(onsets.crossing(c.steps, c.scores.mean(0)))
+        for (name, s), c in followed.items()
+        if s == seed
+    }
     assert onset["one_layer_smeared"] < onset["two_layer"]
 
 
 def papermill(*options: str, runs: Path) -> subprocess.CompletedProcess[str]:
     """Chapter 2 under the smoke profile."""
-    command = [sys.executable, "-m", "papermill", "chapters/02_phase_change.ipynb", str(runs / "out.ipynb"), "-f", "params/smoke.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "chapters/02_phase_change.ipynb",
+        str(runs / "out.ipynb"),
+        "-f",
+        "params/smoke.yaml",
+    ]
     command += ["-p", "runs_dir", str(runs), *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
 
 
 def test_a_single_model_is_refused_before_any_training(tmp_path):

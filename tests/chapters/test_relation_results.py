@@ -1,7 +1,9 @@
 """What the organisms of the generated world must show under the default profile, in every seed.
 
-Models that an earlier run of the book has trained are used. Of those that are missing the first is trained here and kept
-for it; the others cost minutes, are left to the book, whose verdict R2-calibrated asks the same of all, and skip by name.
+Models that an earlier run of the book has trained are used. Of those that are missing the first is
+trained here and kept
+for it; the others cost minutes, are left to the book, whose verdict R2-calibrated asks the same of
+all, and skip by name.
 """
 
 from __future__ import annotations
@@ -13,27 +15,38 @@ import numpy as np
 import pytest
 import torch
 
-from lib import capture, detection, gold, lexicon, models, profiles, provenance, relation_maps, tasks, training, triplets
-from lib.relations import CALIBRATED
+from lib import files, profiles
+from lib.analyses import detection, relation_maps
+from lib.data import fewshot, gold, lexicon, triplets
+from lib.measures.relation_index import CALIBRATED
+from lib.models import opening, training
+from lib.tracing import capture
 
 ROOT = Path(__file__).resolve().parents[2]
-P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(update={"runs_dir": str(ROOT / "runs")})
-pytestmark = [pytest.mark.timeout(900), pytest.mark.parametrize("seed", P.seeds)]  # one training where nothing is there yet
+P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
+    update={"runs_dir": str(ROOT / "runs")}
+)
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.parametrize("seed", P.seeds),
+]  # one training where nothing is there yet
 
 
 @cache
 def organism(seed: int):
-    run = training.directory(training.RECIPES["world"], seed, provenance.runs(P) / "models")
+    run = training.directory(training.RECIPES["world"], seed, files.runs(P) / "models")
     if seed != P.seeds[0] and not (run / training.DONE).exists():
         pytest.skip(f"no trained organism {run.name}: make book trains it")
     torch.set_num_threads(1)
-    return models.open_organism("world", seed, P)
+    return opening.open_organism("world", seed, P)
 
 
 def test_most_relations_of_the_graph_are_held_by_some_head(seed):
     """Read at the head token: above other words of the tail's class, corrected for all heads."""
     opened, world = organism(seed), training.RECIPES["world"].make_corpus()
-    told = gold.documents(world, world.documents(np.random.default_rng(P.seed), P.documents, "graph"))
+    told = gold.documents(
+        world, world.documents(np.random.default_rng(P.seed), P.documents, "graph")
+    )
     encoded = triplets.collate(told, opened.tokenizer, list(lexicon.RELATIONS), world.context)
     found = relation_maps.measure(opened, encoded, {"source": CALIBRATED})["source"]
     held = found.held(found.p_values(P.seed, 1000)["same_class"])
@@ -41,10 +54,17 @@ def test_most_relations_of_the_graph_are_held_by_some_head(seed):
 
 
 def test_induction_heads_and_pattern_discovery_form(seed):
-    """What the later chapters build on: the best head matches prefixes, and lists of categories never seen together are continued."""
-    opened, world, rng = organism(seed), training.RECIPES["world"].make_corpus(), np.random.default_rng(P.seed)
-    scored = detection.attention_scores(opened, detection.probe(opened, rng, 15, 4, 10), rng)
+    """What the later chapters build on: the best head matches prefixes, and lists of categories
+    never seen together are continued."""
+    opened, world, rng = (
+        organism(seed),
+        training.RECIPES["world"].make_corpus(),
+        np.random.default_rng(P.seed),
+    )
+    scored = detection.attention_scores(
+        opened, detection.random_repeats(opened, rng, 15, 4, 10), rng
+    )
     assert float(scored["prefix"].mean(0).max()) > 0.6
-    tokens, label, _ = tasks.prompts(world, rng, "binary", 10, 200)
+    tokens, label, _ = fewshot.prompts(world, rng, "binary", 10, 200)
     said = capture.logits(opened, torch.from_numpy(tokens))[:, -1].argmax(-1)
     assert float((said == torch.from_numpy(label)).float().mean()) > 0.7

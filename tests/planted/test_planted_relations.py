@@ -1,4 +1,5 @@
-"""The calibrated index finds the heads that were planted, and no others; each decoy fools what it was built to fool."""
+"""The calibrated index finds the heads that were planted, and no others; each decoy fools what it
+was built to fool."""
 
 from dataclasses import replace
 from functools import cache
@@ -7,28 +8,43 @@ import numpy as np
 import pytest
 import torch
 
-from lib import capture, gold, lexicon, models, planted_relations, relation_maps, relations, triplets
-from lib import relation_findings as findings
+from lib.analyses import relation_findings as findings
+from lib.analyses import relation_maps
+from lib.data import gold, lexicon, triplets
+from lib.measures import relation_index
+from lib.models import opening, planted_relations
+from lib.tracing import capture
 
 EVERYTHING = ("self", "previous", "first")
 VARIANTS = {
-    "printed": relations.PRINTED,
-    "current": relations.Choices(exclude=EVERYTHING),
-    "source": relations.CALIBRATED,
-    "context": replace(relations.CALIBRATED, ov_input="context"),
-    "unexcluded": replace(relations.CALIBRATED, exclude=()),
-    "argmax": replace(relations.CALIBRATED, tau=None),
-    "embedding": replace(relations.CALIBRATED, attention="embedding"),
+    "printed": relation_index.PRINTED,
+    "current": relation_index.Choices(exclude=EVERYTHING),
+    "source": relation_index.CALIBRATED,
+    "context": replace(relation_index.CALIBRATED, ov_input="context"),
+    "unexcluded": replace(relation_index.CALIBRATED, exclude=()),
+    "argmax": replace(relation_index.CALIBRATED, tau=None),
+    "embedding": replace(relation_index.CALIBRATED, attention="embedding"),
 }
 
 
 @pytest.fixture(scope="module", params=[0, 1])
 def planted(request):
     made = planted_relations.relations_by_hand(seed=request.param)
-    opened = models.open_model(made.model, tokenizer=made.tokenizer)
+    opened = opening.open_model(made.model, tokenizer=made.tokenizer)
     sample = made.world.documents(np.random.default_rng(request.param), 80, "graph")
-    encoded = triplets.collate(gold.documents(made.world, sample), made.tokenizer, list(lexicon.RELATIONS), made.world.context, reverse=True)
-    return made, opened, encoded, relation_maps.measure(opened, encoded, VARIANTS, batch=30, copying=True)
+    encoded = triplets.collate(
+        gold.documents(made.world, sample),
+        made.tokenizer,
+        list(lexicon.RELATIONS),
+        made.world.context,
+        reverse=True,
+    )
+    return (
+        made,
+        opened,
+        encoded,
+        relation_maps.measure(opened, encoded, VARIANTS, batch=30, copying=True),
+    )
 
 
 @cache
@@ -41,21 +57,28 @@ def flagged(found: relation_maps.Found, test: str) -> set[tuple[int, int, str]]:
 
 
 def place_of(made, kind: str) -> tuple[int, int, str]:
-    return next((*place, relation) for place, (name, relation) in made.heads.items() if name == kind)
+    return next(
+        (*place, relation) for place, (name, relation) in made.heads.items() if name == kind
+    )
 
 
 def value(found: relation_maps.Found, name: str, place: tuple[int, int, str]) -> float:
-    return float(found.summary[name][place[0], place[1], found.encoded.triplets.names.index(place[2])])
+    return float(
+        found.summary[name][place[0], place[1], found.encoded.triplets.names.index(place[2])]
+    )
 
 
-@pytest.mark.parametrize("variant, ov_input", [("source", "source"), ("context", "context"), ("argmax", "source")])
+@pytest.mark.parametrize(
+    "variant, ov_input", [("source", "source"), ("context", "context"), ("argmax", "source")]
+)
 def test_precision_and_recall_are_one(planted, variant, ov_input):
     made, _, _, found = planted
     assert flagged(found[variant], "all") == made.truth(ov_input)
 
 
 def test_the_partners_decoy_needs_the_control_of_other_relations(planted):
-    """It holds the facts, but not which relation they are of: it passes both other tests, for several relations."""
+    """It holds the facts, but not which relation they are of: it passes both other tests, for
+    several relations."""
     made, _, _, found = planted
     *place, _ = place_of(made, "decoy partners")
     wrong = flagged(found["source"], "both") - made.truth("source")
@@ -73,36 +96,51 @@ def test_every_planted_head_scores_high_under_its_reading(planted):
 def test_the_static_decoy_fools_the_tail_test_and_not_the_head_test(planted):
     made, _, _, found = planted
     place = place_of(made, "decoy static")
-    assert place in flagged(found["source"], "same_class") and place not in flagged(found["source"], "other_source")
-    assert value(found["source"], "other_source", place) == pytest.approx(value(found["source"], "index", place), abs=0.05)
+    assert place in flagged(found["source"], "same_class") and place not in flagged(
+        found["source"], "other_source"
+    )
+    assert value(found["source"], "other_source", place) == pytest.approx(
+        value(found["source"], "index", place), abs=0.05
+    )
 
 
 def test_the_topic_decoy_fools_the_random_null_and_not_the_class(planted):
     made, _, _, found = planted
     place = place_of(made, "decoy topic")
     assert value(found["source"], "index", place) > 1.8 * value(found["source"], "random", place)
-    assert value(found["source"], "index", place) == pytest.approx(value(found["source"], "same_class", place), abs=0.03)
+    assert value(found["source"], "index", place) == pytest.approx(
+        value(found["source"], "same_class", place), abs=0.03
+    )
 
 
 @pytest.mark.parametrize("kind", ["decoy self", "decoy previous"])
 def test_positional_decoys_need_the_exclusions(planted, kind):
     made, _, _, found = planted
     place = place_of(made, kind)
-    assert place in flagged(found["unexcluded"], "all") and place not in flagged(found["source"], "all")
+    assert place in flagged(found["unexcluded"], "all") and place not in flagged(
+        found["source"], "all"
+    )
 
 
 def test_the_printed_index_puts_decoys_beside_a_true_head(planted):
-    """All of them pass the paper's own criterion, to lie above the fake tail; the head read from context does not."""
+    """All of them pass the paper's own criterion, to lie above the fake tail; the head read from
+    context does not."""
     made, _, _, found = planted
     for kind in ("decoy static", "decoy self", "decoy previous"):
-        assert value(found["printed"], "index", place_of(made, kind)) > value(found["printed"], "fake", place_of(made, kind)) + 0.2
+        assert (
+            value(found["printed"], "index", place_of(made, kind))
+            > value(found["printed"], "fake", place_of(made, kind)) + 0.2
+        )
     assert value(found["printed"], "index", place_of(made, "context")) < 0.35
 
 
 def test_copying_is_scored_apart(planted):
     made, _, _, found = planted
     layer, head, _ = place_of(made, "decoy copy")
-    assert found["source"].copying[layer, head] > 0.95 and value(found["source"], "index", place_of(made, "decoy copy")) < 0.05
+    assert (
+        found["source"].copying[layer, head] > 0.95
+        and value(found["source"], "index", place_of(made, "decoy copy")) < 0.05
+    )
 
 
 def test_the_embedding_gate_cannot_see_heads_that_look_by_place(planted):
@@ -111,11 +149,14 @@ def test_the_embedding_gate_cannot_see_heads_that_look_by_place(planted):
 
 
 def test_planted_heads_look_where_they_should(planted):
-    """At the relation's word, at the head token two back; elsewhere, at the token that opens the text."""
+    """At the relation's word, at the head token two back; elsewhere, at the token that opens the
+    text."""
     made, opened, encoded, _ = planted
     layer, head, relation = place_of(made, "source")
     pattern = capture.patterns(opened, encoded.tokens[:8])[layer, :, head]
-    document, place = (encoded.tokens[:8] == made.world.ids[lexicon.RELATIONS[relation]]).nonzero(as_tuple=True)
+    document, place = (encoded.tokens[:8] == made.world.ids[lexicon.RELATIONS[relation]]).nonzero(
+        as_tuple=True
+    )
     assert len(place) > 3 and (pattern[document, place, place - 2] > 0.95).all()
     other = torch.ones_like(pattern[:, :, 0], dtype=torch.bool)
     other[document, place] = False

@@ -1,6 +1,8 @@
-"""What a remote run would do, without key or network: nnsight writes the trace out, hides the book's modules, and runs it here.
+"""What a remote run would do, without key or network: nnsight writes the trace out, hides the
+book's modules, and runs it here.
 
-A measure, with the tensors that it closes over, has to survive the journey, and must give the same bits.
+A measure, with the tensors that it closes over, has to survive the journey, and must give the same
+bits.
 """
 
 from dataclasses import replace
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib import ablation, capture, courses, detection, scores
+from lib.analyses import detection, trajectories
+from lib.measures import scores
+from lib.tracing import ablation, capture
 from tests import tiny
 
 
@@ -21,18 +25,22 @@ def pair(request):
 
 
 def sample():
-    return scores.repeated_random(np.random.default_rng(0), 3, 6, 3, torch.arange(1, tiny.VOCABULARY), 0)
+    return scores.repeated_random(
+        np.random.default_rng(0), 3, 6, 3, torch.arange(1, tiny.VOCABULARY), 0
+    )
 
 
 def test_a_measure_travels_with_what_it_closes_over(pair):
-    near, far = (detection.attention_scores(opened, sample(), np.random.default_rng(0)) for opened in pair)
+    near, far = (
+        detection.attention_scores(opened, sample(), np.random.default_rng(0)) for opened in pair
+    )
     assert near["prefix"].abs().sum() > 0
     for name, values in near.items():
         assert torch.equal(far[name], values), name
 
 
 def test_a_snapshot_of_a_training_course_travels(pair):
-    near, far = (courses.snapshot(opened, sample(), sample()) for opened in pair)
+    near, far = (trajectories.snapshot(opened, sample(), sample()) for opened in pair)
     assert all(torch.equal(a, b) for a, b in zip(near, far, strict=True))
 
 
@@ -45,8 +53,18 @@ def test_patterns_losses_and_logits_are_the_same_to_the_bit(pair):
 def test_interventions_are_the_same_to_the_bit(pair):
     ids = sample()
     hold = capture.patterns(pair[0], ids)
-    for keywords in ({}, {"hold": hold}, {"put": {(0, 2): ablation.previous_pattern(ids.shape[1])}}, {"replacement": ablation.outputs(pair[0], ids).mean((1, 2), keepdim=True)}):
-        near, far = (ablation.run(opened, ids, ablation.sets([[], [(0, 1)], [(1, 0), (2, 3)]], opened), **keywords) for opened in pair)
+    for keywords in (
+        {},
+        {"hold": hold},
+        {"put": {(0, 2): ablation.previous_pattern(ids.shape[1])}},
+        {"replacement": ablation.outputs(pair[0], ids).mean((1, 2), keepdim=True)},
+    ):
+        near, far = (
+            ablation.run(
+                opened, ids, ablation.sets([[], [(0, 1)], [(1, 0), (2, 3)]], opened), **keywords
+            )
+            for opened in pair
+        )
         assert torch.equal(near, far) and not torch.equal(near[0], near[1])
 
 

@@ -1,11 +1,12 @@
-"""Interventions against plain torch hooks that do the same thing by hand, and no-ops that change not one bit."""
+"""Interventions against plain torch hooks that do the same thing by hand, and no-ops that change
+not one bit."""
 
 import numpy as np
 import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lib import ablation, capture
+from lib.tracing import ablation, capture
 from tests import tiny
 
 FAMILIES = list(tiny.FAMILIES)
@@ -22,9 +23,15 @@ def test_an_empty_intervention_changes_no_bit(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_pattern_clamped_to_itself_changes_no_bit(family):
     opened, ids = tiny.opened(family), tiny.tokens()
-    plain, patterns, nothing = capture.token_losses(opened, ids), capture.patterns(opened, ids), ablation.sets([[]], opened)
+    plain, patterns, nothing = (
+        capture.token_losses(opened, ids),
+        capture.patterns(opened, ids),
+        ablation.sets([[]], opened),
+    )
     assert torch.equal(ablation.run(opened, ids, nothing, hold=patterns)[0], plain)
-    assert torch.equal(ablation.run(opened, ids, nothing, put={(1, 2): patterns[1][:, 2]})[0], plain)
+    assert torch.equal(
+        ablation.run(opened, ids, nothing, put={(1, 2): patterns[1][:, 2]})[0], plain
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -39,14 +46,18 @@ def test_removed_heads_write_nothing(family):
 
         with tiny.edited(opened, without):
             torch.testing.assert_close(losses, tiny.losses(opened, ids))
-    assert len({round(float(x.mean()), 5) for x in found}) == len(GROUPS)  # each set of heads matters
+    assert len({round(float(x.mean()), 5) for x in found}) == len(
+        GROUPS
+    )  # each set of heads matters
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_all_its_heads_a_layer_has_no_attention(family):
     """All that is left of attention is the bias of its output projection."""
     opened, ids = tiny.opened(family), tiny.tokens()
-    found = ablation.run(opened, ids, ablation.sets([[(1, h) for h in range(opened.n_heads)]], opened))[0]
+    found = ablation.run(
+        opened, ids, ablation.sets([[(1, h) for h in range(opened.n_heads)]], opened)
+    )[0]
     projection = tiny.projection_of(opened, 1)
     bias = torch.zeros(opened.d_model) if projection.bias is None else projection.bias
     handle = projection.register_forward_hook(lambda module, inputs, output: bias.expand_as(output))
@@ -119,7 +130,12 @@ def test_held_patterns_stay_when_earlier_heads_go(family, monkeypatch):
 
 def test_any_measure_of_the_logits():
     opened, ids = tiny.opened("llama"), tiny.tokens()
-    found = ablation.run(opened, ids, ablation.sets([[]], opened), measure=lambda logits, tokens: logits[:, -1].argmax(-1).float())
+    found = ablation.run(
+        opened,
+        ids,
+        ablation.sets([[]], opened),
+        measure=lambda logits, tokens: logits[:, -1].argmax(-1).float(),
+    )
     assert torch.equal(found[0], opened.module(ids).logits[:, -1].argmax(-1).float())
 
 
@@ -135,7 +151,10 @@ def test_matched_random_sets_have_as_many_heads_in_each_layer():
     for draw in draws:
         assert sorted(layer for layer, _ in draw) == [0, 2, 2] and len(set(draw)) == 3
         assert not set(draw) & {*heads, *spared}
-    assert {h for draw in draws for at, h in draw if at == 0} == {2, 3}  # every head that is free is drawn
+    assert {h for draw in draws for at, h in draw if at == 0} == {
+        2,
+        3,
+    }  # every head that is free is drawn
     with pytest.raises(ValueError, match="Layer 2 has 1 other heads, 3 are needed"):
         ablation.matched_random([(2, 0), (2, 1), (2, 2)], opened, np.random.default_rng(0), 1)
 

@@ -1,4 +1,5 @@
-"""What capture reads is what the model computes, in order, and no more of the model runs than is needed."""
+"""What capture reads is what the model computes, in order, and no more of the model runs than is
+needed."""
 
 import os
 import subprocess
@@ -8,7 +9,8 @@ import weakref
 import pytest
 import torch
 
-from lib import capture, models
+from lib.models import opening
+from lib.tracing import capture
 from tests import tiny
 
 FAMILIES = list(tiny.FAMILIES)
@@ -28,7 +30,9 @@ def test_patterns_are_the_models_own(family):
 def test_z_is_what_the_output_projection_reads(family):
     opened, ids = tiny.opened(family), tiny.tokens()
     z = capture.stream(opened, ids, lambda layer, z, pattern: {"z": z})["z"]
-    with tiny.heard(**{str(i): tiny.projection_of(opened, i) for i in range(opened.n_layers)}) as found:
+    with tiny.heard(
+        **{str(i): tiny.projection_of(opened, i) for i in range(opened.n_layers)}
+    ) as found:
         opened.module(ids)
     own = torch.stack([found[str(i)][0] for i in range(opened.n_layers)])
     assert torch.equal(z.flatten(3), own)
@@ -44,11 +48,24 @@ def test_logits_and_losses_are_the_models_own(family):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_comes_back_as_float32(dtype):
-    opened, ids = models.open_model(tiny.model("gpt2").to(dtype)), tiny.tokens()
-    found = capture.stream(opened, ids, lambda layer, z, pattern: {"z": z, "double": pattern.double(), "best": pattern.argmax(-1)})
-    assert [found[name].dtype for name in ("z", "double", "best")] == [torch.float32, torch.float64, torch.int64]
+    opened, ids = opening.open_model(tiny.model("gpt2").to(dtype)), tiny.tokens()
+    found = capture.stream(
+        opened,
+        ids,
+        lambda layer, z, pattern: {"z": z, "double": pattern.double(), "best": pattern.argmax(-1)},
+    )
+    assert [found[name].dtype for name in ("z", "double", "best")] == [
+        torch.float32,
+        torch.float64,
+        torch.int64,
+    ]
     assert capture.token_losses(opened, ids).dtype == torch.float32
-    torch.testing.assert_close(capture.patterns(opened, ids), capture.patterns(tiny.opened("gpt2"), ids), atol=0.05, rtol=0.05)
+    torch.testing.assert_close(
+        capture.patterns(opened, ids),
+        capture.patterns(tiny.opened("gpt2"), ids),
+        atol=0.05,
+        rtol=0.05,
+    )
 
 
 def test_layers_come_in_order_and_may_be_chosen():
@@ -68,7 +85,9 @@ def test_layers_come_in_order_and_may_be_chosen():
 def test_nothing_runs_after_the_last_pattern_asked_for():
     opened, ids = tiny.opened("gpt2"), tiny.tokens()
     blocks = {f"attention {i}": tiny.attention_of(opened, i) for i in range(opened.n_layers)}
-    ends = {f"mlp {i}": opened.block(i).mlp for i in range(opened.n_layers)} | {"logits": opened.module.get_output_embeddings()}
+    ends = {f"mlp {i}": opened.block(i).mlp for i in range(opened.n_layers)} | {
+        "logits": opened.module.get_output_embeddings()
+    }
     with tiny.heard(**blocks, **ends) as found:
         capture.stream(opened, ids, lambda layer, z, pattern: {"z": z[0, 0, 0, 0]}, layers=[0, 1])
     assert set(found) == {"attention 0", "mlp 0"}  # the pass stops inside layer 1's attention
@@ -77,7 +96,9 @@ def test_nothing_runs_after_the_last_pattern_asked_for():
 @pytest.mark.parametrize("layers", [[], [1, 0], [0, 0], [-1], [3]])
 def test_impossible_layers_are_refused(layers):
     with pytest.raises(ValueError, match=r"name some of 0\.\.2"):
-        capture.stream(tiny.opened("gpt2"), tiny.tokens(), lambda layer, z, pattern: {"z": z}, layers)
+        capture.stream(
+            tiny.opened("gpt2"), tiny.tokens(), lambda layer, z, pattern: {"z": z}, layers
+        )
 
 
 def test_tokens_that_do_not_fit_are_refused_before_the_model_runs():
@@ -106,10 +127,11 @@ def test_a_pattern_is_freed_before_the_next_one_is_made():
 PEAK = """
 import sys, torch
 from transformers import AutoModelForCausalLM, GPT2Config
-from lib import capture, models
+from lib.models import opening
+from lib.tracing import capture
 torch.set_num_threads(1)
 config = GPT2Config(vocab_size=50, n_embd=16, n_layer=int(sys.argv[1]), n_head=4, n_positions=768, bos_token_id=0, eos_token_id=0)
-opened = models.open_model(AutoModelForCausalLM.from_config(config).eval())
+opened = opening.open_model(AutoModelForCausalLM.from_config(config).eval())
 ids = torch.randint(1, 50, (2, 768))
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -123,10 +145,16 @@ print(peak() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts pages as Linux does")
 def test_peak_memory_does_not_grow_with_depth():
-    """One layer's patterns are 2 x 4 x 768 x 768 float32, 18 MiB: ten more layers that were kept would be 180 MiB."""
+    """One layer's patterns are 2 x 4 x 768 x 768 float32, 18 MiB: ten more layers that were kept
+    would be 180 MiB."""
     # Freed blocks go back to the system at once; else the allocator's own thrift would be measured.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
-    runs = [subprocess.Popen([sys.executable, "-c", PEAK, layers], stdout=subprocess.PIPE, text=True, env=environment) for layers in ("2", "12")]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", PEAK, layers], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for layers in ("2", "12")
+    ]
     shallow, deep = (int(run.communicate()[0]) / 1024 for run in runs)
     pattern = 2 * 4 * 768**2 * 4 / 2**20
     assert shallow > pattern  # the measurement sees patterns at all

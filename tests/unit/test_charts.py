@@ -10,17 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import charts
+from lib.report import charts
 
 
 @pytest.fixture
 def heads(rng) -> pd.DataFrame:
-    return pd.DataFrame([{"layer": i, "head": j, "score": rng.random(), "null": 0.5} for i in range(2) for j in range(4)])
+    return pd.DataFrame(
+        [
+            {"layer": i, "head": j, "score": rng.random(), "null": 0.5}
+            for i in range(2)
+            for j in range(4)
+        ]
+    )
 
 
 @pytest.fixture
 def steps(rng) -> pd.DataFrame:
-    rows = [{"step": s, "loss": rng.random() + 1, "seed": k} for s in (0, 10, 100) for k in range(2)]
+    rows = [
+        {"step": s, "loss": rng.random() + 1, "seed": k} for s in (0, 10, 100) for k in range(2)
+    ]
     return pd.DataFrame(rows).assign(low=lambda f: f.loss - 0.1, high=lambda f: f.loss + 0.1)
 
 
@@ -29,16 +37,34 @@ def every(heads, steps) -> dict[str, alt.TopLevelMixin]:
     """One chart of each builder."""
     return {
         "heatmap": charts.heatmap(heads, "score", null="null"),
-        "pattern": charts.pattern({"0.0": np.tril(np.ones((4, 4))) / 4, "0.1": np.eye(4)}, list("abab")),
-        "scatter": charts.scatter(heads, "score", "null", color="layer", diagonal=True, label="head"),
-        "curves": charts.curves(steps, "step", "loss", series="seed", seed="seed", low="low", high="high", scale="symlog", rules={"here": 10}),
-        "intervals": charts.intervals(steps, "loss", "low", "high", "step", color="seed", reference=1.0),
+        "pattern": charts.pattern(
+            {"0.0": np.tril(np.ones((4, 4))) / 4, "0.1": np.eye(4)}, list("abab")
+        ),
+        "scatter": charts.scatter(
+            heads, "score", "null", color="layer", diagonal=True, label="head"
+        ),
+        "curves": charts.curves(
+            steps,
+            "step",
+            "loss",
+            series="seed",
+            seed="seed",
+            low="low",
+            high="high",
+            scale="symlog",
+            rules={"here": 10},
+        ),
+        "intervals": charts.intervals(
+            steps, "loss", "low", "high", "step", color="seed", reference=1.0
+        ),
         "small": charts.small_multiples(charts.curves(steps, "step", "loss"), "seed"),
     }
 
 
 def parsed(markup: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', markup, re.S).group(1))
+    return json.loads(
+        re.search(r'<script type="application/json">(.*?)</script>', markup, re.S).group(1)
+    )
 
 
 def picture(markup: str) -> str:
@@ -54,7 +80,9 @@ def test_every_builder_draws_its_marks_and_fits_the_page(every):
 
 def test_colours_of_text_follow_the_theme(every):
     for name, chart in every.items():
-        labels = re.findall(r'role-axis-label.*?fill="([^"]+)"', picture(charts.html(chart, name, "words")), re.S)
+        labels = re.findall(
+            r'role-axis-label.*?fill="([^"]+)"', picture(charts.html(chart, name, "words")), re.S
+        )
         assert labels and set(labels) == {"currentColor"}, name
 
 
@@ -76,12 +104,18 @@ def test_markup_names_no_other_host_and_cannot_be_broken_out_of(heads):
     markup = charts.html(charts.heatmap(frame, "score"), "a", 'says "x" <y>')
     assert 'aria-label="says &quot;x&quot; &lt;y&gt;"' in markup and 'role="img"' in markup
     assert markup.count("</script>") == 1 and parsed(markup)["datasets"]
-    assert set(re.findall(r"https?://[^\"'/ ]+", markup)) <= {"http://www.w3.org"}  # SVG's name space
+    assert set(re.findall(r"https?://[^\"'/ ]+", markup)) <= {
+        "http://www.w3.org"
+    }  # SVG's name space
 
 
 def test_heatmap_frames_exactly_the_cells_above_the_null(heads):
     svg = picture(charts.html(charts.heatmap(heads, "score", null="null"), "a", "b"))
-    assert svg.count('fill-opacity="0" stroke="currentColor"') == int((heads.score > heads.null).sum()) > 0
+    assert (
+        svg.count('fill-opacity="0" stroke="currentColor"')
+        == int((heads.score > heads.null).sum())
+        > 0
+    )
 
 
 def test_heatmap_of_both_signs_is_centred_at_zero(heads):
@@ -94,7 +128,9 @@ def test_pattern_keeps_every_entry_that_can_be_seen(rng):
     matrix = np.tril(rng.random((6, 6)) ** 6)
     matrix[5, 2] = 0.25
     frame = charts.table(charts.pattern({"0.0": matrix, "1.3": matrix / 2}, list("abcabc")))
-    assert (frame.name == "0.0").sum() == ((matrix >= 0.005) | np.eye(6, dtype=bool)).sum()  # every token has a place
+    assert (frame.name == "0.0").sum() == (
+        (matrix >= 0.005) | np.eye(6, dtype=bool)
+    ).sum()  # every token has a place
     row = frame[(frame.name == "1.3") & (frame["query"] == "5 c")].set_index("key").attention
     assert row["2 c"] == 0.125
     with pytest.raises(ValueError, match="tokens"):
@@ -102,7 +138,13 @@ def test_pattern_keeps_every_entry_that_can_be_seen(rng):
 
 
 def test_pattern_shows_one_head_until_another_is_chosen():
-    svg = picture(charts.html(charts.pattern({"a": np.eye(3), "b": np.tril(np.ones((3, 3))) / 3}, list("xyz")), "n", "d"))
+    svg = picture(
+        charts.html(
+            charts.pattern({"a": np.eye(3), "b": np.tril(np.ones((3, 3))) / 3}, list("xyz")),
+            "n",
+            "d",
+        )
+    )
     assert svg.count('aria-roledescription="rect mark"') == 3
 
 
@@ -119,7 +161,13 @@ def test_too_large_a_figure_is_refused_by_name():
 
 def test_what_is_not_a_number_becomes_null(heads):
     heads.loc[0, "score"] = np.nan
-    rows = next(iter(parsed(charts.html(charts.scatter(heads, "score", "null"), "a", "b"))["datasets"].values()))
+    rows = next(
+        iter(
+            parsed(charts.html(charts.scatter(heads, "score", "null"), "a", "b"))[
+                "datasets"
+            ].values()
+        )
+    )
     assert rows[0]["score"] is None
 
 
@@ -137,4 +185,8 @@ def test_palette_stands_out_on_both_grounds():
 
 def test_the_bundle_keeps_its_names_to_itself():
     text = charts.bundle()
-    assert text.startswith("(function () {") and text.rstrip().endswith("})();") and "window.vegaEmbed=" in text
+    assert (
+        text.startswith("(function () {")
+        and text.rstrip().endswith("})();")
+        and "window.vegaEmbed=" in text
+    )

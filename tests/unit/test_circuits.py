@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib import circuits
+from lib.measures import circuits
 from tests import tiny
 
 
@@ -11,7 +11,11 @@ def explicit(opened, layer):
     """(W_E W_OV W_U of every head, W_Q, W_K), in float64: the whole matrices."""
     w = opened.head_weights(layer)
     E, U = opened.W_E.double(), opened.W_U.double()
-    return [E @ v @ o @ U for v, o in zip(w.W_V.double(), w.W_O.double(), strict=True)], w.W_Q.double(), w.W_K.double()
+    return (
+        [E @ v @ o @ U for v, o in zip(w.W_V.double(), w.W_O.double(), strict=True)],
+        w.W_Q.double(),
+        w.W_K.double(),
+    )
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "organism"])
@@ -25,7 +29,9 @@ def test_ov_eigenvalues_are_those_of_the_whole_matrix(family):
             largest = torch.linalg.eigvals(whole)
             largest = largest[largest.abs().argsort(descending=True)][: opened.d_head]
             score = largest.sum().real / largest.abs().sum()
-            torch.testing.assert_close(found[head].abs().sort().values, largest.abs().sort().values, rtol=1e-6, atol=1e-8)
+            torch.testing.assert_close(
+                found[head].abs().sort().values, largest.abs().sort().values, rtol=1e-6, atol=1e-8
+            )
             torch.testing.assert_close(found[head].sum().real, torch.trace(whole))
             torch.testing.assert_close(circuits.eigenvalue_score(found)[head], score.float())
 
@@ -36,12 +42,16 @@ def test_qk_trace_is_that_of_the_whole_matrix(family):
     E, previous = opened.W_E.double(), torch.tensor([0.9, 0.1, 0.0, 0.5], dtype=torch.float64)
     early, late = opened.head_weights(0), opened.head_weights(1)
     through = circuits.composed(previous, early.W_V.double(), early.W_O.double())
-    by_hand = sum(p * v @ o for p, v, o in zip(previous, early.W_V.double(), early.W_O.double(), strict=True))
+    by_hand = sum(
+        p * v @ o for p, v, o in zip(previous, early.W_V.double(), early.W_O.double(), strict=True)
+    )
     torch.testing.assert_close(through, by_hand)
     Q, K, EE = late.W_Q.double(), late.W_K.double(), E.T @ E
     share = circuits.qk_trace_normalised(Q, K, through, EE)
     for head in range(opened.n_heads):
-        whole = (E @ Q[head]) @ (E @ through @ K[head]).T  # rows: query's token, columns: the token that was moved
+        whole = (E @ Q[head]) @ (
+            E @ through @ K[head]
+        ).T  # rows: query's token, columns: the token that was moved
         expected = torch.trace(whole) / torch.linalg.eigvals(whole).abs().sum()
         torch.testing.assert_close(share[head], expected.float(), atol=1e-4, rtol=1e-4)
 
@@ -57,4 +67,7 @@ def test_scores_of_heads_that_copy_and_that_do_not():
 def test_without_heads_before_it_a_layer_composes_with_nothing():
     opened = tiny.opened("llama")
     w, E = opened.head_weights(0), opened.W_E
-    assert circuits.qk_trace_normalised(w.W_Q, w.W_K, torch.zeros(16, 16), E.T @ E).tolist() == [0.0] * 4
+    assert (
+        circuits.qk_trace_normalised(w.W_Q, w.W_K, torch.zeros(16, 16), E.T @ E).tolist()
+        == [0.0] * 4
+    )

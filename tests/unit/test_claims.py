@@ -4,20 +4,40 @@ import math
 
 import pytest
 
-from lib import claims
-from lib.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Claim, Estimate, Rule
+from lib.measures.statistics import Estimate
+from lib.report import claims
+from lib.report.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Claim, Rule
 
 
 def rule(**changes) -> Rule:
-    return Rule(**{"measure": "the measure", "side": "above", "tolerance": 0.5, "no_effect": 0.0, "reason": "for the test", **changes})
+    return Rule(
+        **{
+            "measure": "the measure",
+            "side": "above",
+            "tolerance": 0.5,
+            "no_effect": 0.0,
+            "reason": "for the test",
+            **changes,
+        }
+    )
 
 
 def claim(**parts: Rule) -> Claim:
-    return Claim(id="O1", paper="olsson2022", statement="s", reported="r", chapter="c", parts=parts or {"a": rule()})
+    return Claim(
+        id="O1",
+        paper="olsson2022",
+        statement="s",
+        reported="r",
+        chapter="c",
+        parts=parts or {"a": rule()},
+    )
 
 
 def estimates(*intervals: tuple[float, float], part: str = "a") -> list[Estimate]:
-    return [Estimate(part, seed, (low + high) / 2, low, high, 10) for seed, (low, high) in enumerate(intervals)]
+    return [
+        Estimate(part, seed, (low + high) / 2, low, high, 10)
+        for seed, (low, high) in enumerate(intervals)
+    ]
 
 
 def verdict(given: list[Estimate], **changes) -> str:
@@ -28,10 +48,19 @@ CASES = [
     ([(0.6, 0.8), (0.7, 0.9), (0.55, 0.7)], REPRODUCED),  # every interval beyond the tolerance
     ([(0.6, 0.8), (0.7, 0.9), (0.4, 0.7)], PARTLY),  # one crosses it
     ([(0.6, 0.8), (0.7, 0.9), (0.1, 0.3)], PARTLY),  # one seed lies on the other side
-    ([(0.1, 0.3), (0.2, 0.4), (0.1, 0.2)], NOT),  # every interval on the other side, direction or not
-    ([(-0.9, 0.6), (-0.9, 0.6), (-0.9, 0.6)], NOT),  # crosses, but the mean points against the claim
+    (
+        [(0.1, 0.3), (0.2, 0.4), (0.1, 0.2)],
+        NOT,
+    ),  # every interval on the other side, direction or not
+    (
+        [(-0.9, 0.6), (-0.9, 0.6), (-0.9, 0.6)],
+        NOT,
+    ),  # crosses, but the mean points against the claim
     ([(0.0, 0.6), (0.1, 0.6), (0.2, 0.7)], PARTLY),  # crosses, in the claimed direction
-    ([(0.5, 0.8), (0.7, 0.9), (0.6, 0.7)], PARTLY),  # an end that lies on the tolerance is not beyond it
+    (
+        [(0.5, 0.8), (0.7, 0.9), (0.6, 0.7)],
+        PARTLY,
+    ),  # an end that lies on the tolerance is not beyond it
 ]
 
 
@@ -74,9 +103,15 @@ def test_what_is_not_a_number_answers_nothing(bad):
 
 def test_parts_that_disagree_are_partly():
     both = claim(a=rule(), b=rule())
-    good, bad = estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7)), estimates((0.1, 0.2), (0.1, 0.2), (0.1, 0.2), part="b")
+    good, bad = (
+        estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7)),
+        estimates((0.1, 0.2), (0.1, 0.2), (0.1, 0.2), part="b"),
+    )
     found = claims.judge(both, good + bad)
-    assert found["verdict"] == PARTLY and [p["verdict"] for p in found["parts"].values()] == [REPRODUCED, NOT]
+    assert found["verdict"] == PARTLY and [p["verdict"] for p in found["parts"].values()] == [
+        REPRODUCED,
+        NOT,
+    ]
     agree = claims.judge(both, good + estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7), part="b"))
     assert agree["verdict"] == REPRODUCED
 
@@ -102,9 +137,16 @@ GIVEN = {
     ],
 )
 def test_parts_that_cannot_be_tested_neither_help_nor_harm(parts, expected):
-    given = [e for name, part in zip("ab", parts, strict=True) for e in estimates(*GIVEN[part], part=name)]
+    given = [
+        e
+        for name, part in zip("ab", parts, strict=True)
+        for e in estimates(*GIVEN[part], part=name)
+    ]
     found = claims.judge(claim(a=rule(), b=rule()), given)
-    assert tuple(p["verdict"] for p in found["parts"].values()) == parts and found["verdict"] == expected
+    assert (
+        tuple(p["verdict"] for p in found["parts"].values()) == parts
+        and found["verdict"] == expected
+    )
     assert (found["measured"] is None) == (expected == UNTESTABLE)
 
 
@@ -119,16 +161,35 @@ def test_the_record_holds_what_the_pages_show():
     found = claims.judge(claim(), estimates((0.6, 0.8), (0.7, 0.9), (0.5, 0.7)))
     assert found["measured"] == pytest.approx((0.7 + 0.8 + 0.6) / 3)
     assert found["interval"] == [0.5, 0.9] and found["n"] == 30 and found["seeds"] == [0, 1, 2]
-    assert found["rule"] == "the measure: the 95 % interval lies above 0.5 in every seed (for the test)"
-    assert set(found) >= {"id", "paper", "statement", "reported", "measured", "interval", "n", "seeds", "rule", "verdict"}
+    assert (
+        found["rule"]
+        == "the measure: the 95 % interval lies above 0.5 in every seed (for the test)"
+    )
+    assert set(found) >= {
+        "id",
+        "paper",
+        "statement",
+        "reported",
+        "measured",
+        "interval",
+        "n",
+        "seeds",
+        "rule",
+        "verdict",
+    }
 
 
 def test_not_testable_says_why():
     found = claims.not_testable(claim(), "the context is too short")
-    assert found["verdict"] == UNTESTABLE and found["why"] == "the context is too short" and found["measured"] is None
+    assert (
+        found["verdict"] == UNTESTABLE
+        and found["why"] == "the context is too short"
+        and found["measured"] is None
+    )
 
 
-# --- book/claims.yml ------------------------------------------------------------------------------------------------
+# --- book/claims.yml
+# ------------------------------------------------------------------------------------------------
 
 
 def test_the_books_claims_load_and_every_rule_gives_its_reason():
@@ -139,7 +200,11 @@ def test_the_books_claims_load_and_every_rule_gives_its_reason():
         for part in row.parts.values():
             assert len(part.reason.split()) >= 3 and part.reason in row.rule()
             if part.no_effect is not None:  # it lies on the failing side of the tolerance
-                assert (part.no_effect <= part.tolerance) if part.side == "above" else (part.no_effect >= part.tolerance)
+                assert (
+                    (part.no_effect <= part.tolerance)
+                    if part.side == "above"
+                    else (part.no_effect >= part.tolerance)
+                )
 
 
 ROW = """
@@ -159,7 +224,10 @@ ROW = """
         (ROW.format(id="O1", side="above") * 2, "claim O1 stands there twice"),
         (ROW.format(id="O1", side="beside"), "claim O1.*side"),
         (ROW.format(id="X1", side="above"), "claim X1.*id"),
-        (ROW.format(id="O1", side="above").replace(", reason: for the test", ""), "claim O1.*reason"),
+        (
+            ROW.format(id="O1", side="above").replace(", reason: for the test", ""),
+            "claim O1.*reason",
+        ),
         (ROW.format(id="O1", side="above") + "  colour: red\n", "claim O1.*colour"),
     ],
 )

@@ -31,7 +31,9 @@ def lib(tmp_path) -> Path:
 
 
 def notebook(folder: Path, *cells: str, parameters: str = "seed = 0", **metadata) -> Path:
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (parameters, *cells)], metadata=metadata)
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(c) for c in (parameters, *cells)], metadata=metadata
+    )
     made.cells[0].metadata["tags"] = ["parameters"]
     path = folder / "01_x.ipynb"
     nbformat.write(made, path)
@@ -61,12 +63,22 @@ def test_a_module_depends_on_itself(lib):
 
 def test_declared_parameters_get_the_values_of_the_profile(tmp_path):
     chapter = notebook(tmp_path, parameters="seed: int = 0  # a seed\nexamples = 3\n")
-    profile = profiles.validate({"profile": "here", "seed": 5, "examples": 9, "resamples": 100}, "test")
-    assert dependencies.values(chapter, profile) == {"seed": 5, "examples": 9, "profile": "here", "runs_dir": "runs", "threads": 1}
+    profile = profiles.validate(
+        {"profile": "here", "seed": 5, "examples": 9, "resamples": 100}, "test"
+    )
+    assert dependencies.values(chapter, profile) == {
+        "seed": 5,
+        "examples": 9,
+        "profile": "here",
+        "runs_dir": "runs",
+        "threads": 1,
+    }
 
 
 def test_a_chapter_that_declares_a_model_is_told_how_to_open_it(tmp_path):
-    profile = profiles.validate({"model": "mine", "dtype": "bfloat16", "trust_remote_code": True, "threads": 4}, "test")
+    profile = profiles.validate(
+        {"model": "mine", "dtype": "bfloat16", "trust_remote_code": True, "threads": 4}, "test"
+    )
     given = dependencies.values(notebook(tmp_path, parameters='model = ""'), profile)
     assert set(given) == {"profile", "runs_dir", "threads", *profiles.Model.model_fields}
     assert given["dtype"] == "bfloat16" and given["trust_remote_code"] and given["threads"] == 4
@@ -90,17 +102,25 @@ def test_a_model_that_a_chapter_cannot_ask_anything_is_left_out(tmp_path, book, 
     profile = profiles.validate({"model": "mine", "revision": "abc"} | given, "test")
     assert dependencies.lacking(chapter, profile) == lacking
     known = dependencies.values(chapter, profile)
-    assert {name: known[name] for name in profiles.Model.model_fields} == (profile if lacking is None else profiles.Model()).model_dump(include=set(profiles.Model.model_fields))
-    assert dependencies.lacking(chapter, profiles.validate(given, "test")) is None  # no model, nothing to leave out
+    assert {name: known[name] for name in profiles.Model.model_fields} == (
+        profile if lacking is None else profiles.Model()
+    ).model_dump(include=set(profiles.Model.model_fields))
+    assert (
+        dependencies.lacking(chapter, profiles.validate(given, "test")) is None
+    )  # no model, nothing to leave out
 
 
 def test_a_chapter_that_declares_no_model_can_ask_none(tmp_path):
-    assert dependencies.lacking(notebook(tmp_path), profiles.validate({"model": "mine"}, "test")) == []
+    assert (
+        dependencies.lacking(notebook(tmp_path), profiles.validate({"model": "mine"}, "test")) == []
+    )
 
 
 def test_an_unknown_declared_parameter_is_named(tmp_path):
     with pytest.raises(ValueError, match="sead"):
-        dependencies.values(notebook(tmp_path, parameters="sead = 0"), profiles.validate({}, "test"))
+        dependencies.values(
+            notebook(tmp_path, parameters="sead = 0"), profiles.validate({}, "test")
+        )
 
 
 def test_there_must_be_one_parameters_cell(tmp_path):
@@ -118,7 +138,9 @@ def test_recipes_come_from_the_metadata(tmp_path):
 def test_rules_are_those_of_the_claims_that_the_code_names(tmp_path):
     claims = tmp_path / "claims.yml"
     claims.write_text(json.dumps([{"id": "O1", "x": 1}, {"id": "O10", "x": 2}]))
-    assert dependencies.rules(notebook(tmp_path, 'book.claim("O10", [])'), claims) == [{"id": "O10", "x": 2}]
+    assert dependencies.rules(notebook(tmp_path, 'book.claim("O10", [])'), claims) == [
+        {"id": "O10", "x": 2}
+    ]
 
 
 def test_the_digest_follows_contents_and_not_times(tmp_path):

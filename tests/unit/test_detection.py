@@ -1,4 +1,5 @@
-"""The detector's numbers against literal computation, and a real model in which there is nothing to find."""
+"""The detector's numbers against literal computation, and a real model in which there is nothing to
+find."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -8,7 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import capture, detection, models, planted, scores
+from lib.analyses import detection
+from lib.measures import scores
+from lib.models import opening, planted
+from lib.tracing import capture
 from tests import tiny
 
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "data" / "stories260K"
@@ -21,7 +25,7 @@ def made():
 
 @pytest.fixture(scope="module")
 def opened(made):
-    return models.open_model(made.model, tokenizer=made.tokenizer)
+    return opening.open_model(made.model, tokenizer=made.tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,9 @@ def found(opened):
 
 def test_there_is_one_row_a_head_and_one_per_head_and_length(opened, found):
     n = opened.n_layers * opened.n_heads
-    assert list(zip(found.heads.layer, found.heads["head"], strict=True)) == [(i, h) for i in range(opened.n_layers) for h in range(opened.n_heads)]
+    assert list(zip(found.heads.layer, found.heads["head"], strict=True)) == [
+        (i, h) for i in range(opened.n_layers) for h in range(opened.n_heads)
+    ]
     assert len(found.lengths) == 3 * n and sorted(found.lengths.length.unique()) == [25, 50, 100]
     assert not found.heads.isna().any().any() and set(found.heads.label) <= set(detection.LABELS)
 
@@ -46,12 +52,18 @@ def test_a_head_is_listed_at_its_worst_length_with_intervals_around_the_mean(fou
 
 
 def test_heads_of_a_label_come_strongest_first(found):
-    strengths = [found.heads[(found.heads.layer == i) & (found.heads["head"] == h)].prefix.item() for i, h in found.of("other")]
+    strengths = [
+        found.heads[(found.heads.layer == i) & (found.heads["head"] == h)].prefix.item()
+        for i, h in found.of("other")
+    ]
     assert strengths == sorted(strengths, reverse=True) and len(strengths) > 5
 
 
 def test_the_same_generator_gives_the_same_bits(opened):
-    once, again, other = (detection.detect(opened, np.random.default_rng(seed), [5, 8, 12], examples=3, resamples=100) for seed in (0, 0, 1))
+    once, again, other = (
+        detection.detect(opened, np.random.default_rng(seed), [5, 8, 12], examples=3, resamples=100)
+        for seed in (0, 0, 1)
+    )
     pd.testing.assert_frame_equal(again.heads, once.heads, check_exact=True)
     pd.testing.assert_frame_equal(again.lengths, once.lengths, check_exact=True)
     assert not other.lengths.prefix.equals(once.lengths.prefix)
@@ -59,9 +71,11 @@ def test_the_same_generator_gives_the_same_bits(opened):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_finds_the_same_heads(made, found, dtype):
-    opened = models.open_model(deepcopy(made.model).to(dtype), tokenizer=made.tokenizer)
+    opened = opening.open_model(deepcopy(made.model).to(dtype), tokenizer=made.tokenizer)
     half = detection.detect(opened, np.random.default_rng(0), resamples=200)
-    assert (half.heads.label == found.heads.label).all() and (half.heads.prefix - found.heads.prefix).abs().max() < 0.02
+    assert (half.heads.label == found.heads.label).all() and (
+        half.heads.prefix - found.heads.prefix
+    ).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -70,7 +84,11 @@ def test_attention_scores_equal_those_of_whole_patterns(family):
     ids = scores.repeated_random(rng, 3, 6, 3, torch.arange(1, tiny.VOCABULARY), 0)
     found = detection.attention_scores(opened, ids, rng)
     whole = capture.patterns(opened, ids)
-    for name, target in (("prefix", scores.prefix_target(ids)), ("previous", scores.previous_target(ids)), ("duplicate", scores.duplicate_target(ids))):
+    for name, target in (
+        ("prefix", scores.prefix_target(ids)),
+        ("previous", scores.previous_target(ids)),
+        ("duplicate", scores.duplicate_target(ids)),
+    ):
         by_query = (whole * target[:, None]).sum(4)  # [layer, batch, head, query]
         has_one = target.any(2)[:, None]
         expected = (by_query * has_one).sum(3) / has_one.sum(2)
@@ -81,17 +99,26 @@ def test_attention_scores_equal_those_of_whole_patterns(family):
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "organism"])
 def test_copying_scores_equal_those_of_the_whole_vocabulary(family):
-    """Every head's output through the whole unembedding, minus the mean over the vocabulary, by a literal loop."""
+    """Every head's output through the whole unembedding, minus the mean over the vocabulary, by a
+    literal loop."""
     opened = tiny.opened(family)
-    ids = scores.repeated_random(np.random.default_rng(0), 2, 5, 2, torch.arange(1, tiny.VOCABULARY), 0)
+    ids = scores.repeated_random(
+        np.random.default_rng(0), 2, 5, 2, torch.arange(1, tiny.VOCABULARY), 0
+    )
     found = detection.copying_scores(opened, ids)["copying"]
     both = capture.stream(opened, ids, lambda layer, z, pattern: {"z": z, "pattern": pattern})
     for layer in range(opened.n_layers):
-        direct = torch.einsum("bqhd,hde,ev->bhqv", both["z"][layer], opened.head_weights(layer).W_O, opened.W_U)
+        direct = torch.einsum(
+            "bqhd,hde,ev->bhqv", both["z"][layer], opened.head_weights(layer).W_O, opened.W_U
+        )
         direct = (direct - direct.mean(3, keepdim=True)).relu()
         for b in range(2):
             sample = ids[b].unique()
-            queries = [q for q in range(ids.shape[1]) if ids[b, q] in ids[b, : max(q - 1, 0)] or (q > 1 and ids[b, q] == ids[b, q - 1])]
+            queries = [
+                q
+                for q in range(ids.shape[1])
+                if ids[b, q] in ids[b, : max(q - 1, 0)] or (q > 1 and ids[b, q] == ids[b, q - 1])
+            ]
             queries = [q for q in queries if scores.prefix_target(ids)[b, q].any()]
             for head in range(opened.n_heads):
                 shares = []
@@ -103,23 +130,30 @@ def test_copying_scores_equal_those_of_the_whole_vocabulary(family):
 
 
 def test_an_untrained_model_has_no_induction_heads():
-    opened = models.open_model(tiny.model("gpt2"))
-    assert not detection.detect(opened, np.random.default_rng(0), resamples=200).of("induction head")
+    opened = opening.open_model(tiny.model("gpt2"))
+    assert not detection.detect(opened, np.random.default_rng(0), resamples=200).of(
+        "induction head"
+    )
 
 
 def test_probes_hold_neither_special_tokens_nor_bytes():
     opened = tiny.opened("organism")
-    assert not set(detection.probe(opened, np.random.default_rng(0), 8, 2, 20, bos=False).flatten().tolist()) & {0}
+    assert not set(
+        detection.random_repeats(opened, np.random.default_rng(0), 8, 2, 20, bos=False)
+        .flatten()
+        .tolist()
+    ) & {0}
 
 
-# --- a real pretrained model, which nobody here has made ------------------------------------------------------------
+# --- a real pretrained model, which nobody here has made
+# ------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def stories():
     if not STORIES.is_dir():
         pytest.skip("needs shared/data/stories260K beside the repository")
-    opened = models.open_model(STORIES)
+    opened = opening.open_model(STORIES)
     return opened, detection.detect(opened, np.random.default_rng(0))
 
 
@@ -134,11 +168,15 @@ def test_stories_model_has_its_previous_token_heads(stories):
     opened, found = stories
     assert {(3, 6), (1, 3), (1, 6)} <= set(found.of("previous-token head"))
     words = opened.tokenizer.get_vocab()
-    real = torch.tensor(sorted(i for word, i in words.items() if not word.startswith("<")))  # all but bytes and special tokens
+    real = torch.tensor(
+        sorted(i for word, i in words.items() if not word.startswith("<"))
+    )  # all but bytes and special tokens
     rng = np.random.default_rng(0)
     ids = scores.repeated_random(rng, 40, 50, 4, real, opened.bos)
     previous = detection.attention_scores(opened, ids, rng)["previous"].mean(0)
     for head, expected in {(3, 6): 0.744, (1, 3): 0.627, (1, 6): 0.513}.items():
         assert float(previous[head]) == pytest.approx(expected, abs=0.03)
         listed = found.heads[(found.heads.layer == head[0]) & (found.heads["head"] == head[1])]
-        assert listed.previous.item() == pytest.approx(expected, abs=0.06)  # fewer sequences, of the middle of the vocabulary
+        assert listed.previous.item() == pytest.approx(
+            expected, abs=0.06
+        )  # fewer sequences, of the middle of the vocabulary

@@ -18,12 +18,16 @@ def name(text: str) -> str:
 
 def declared() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
+    listed = project["dependencies"] + [
+        r for extra in project["optional-dependencies"].values() for r in extra
+    ]
     return {name(r.name): r for r in map(Requirement, listed)}
 
 
 def pinned() -> dict[str, str]:
-    lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    lines = [
+        line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()
+    ]
     return {name(n): v for n, v in (line.split("==") for line in lines if line)}
 
 
@@ -37,7 +41,9 @@ def conda() -> tuple[list[str], dict[str, str]]:
 def test_every_package_is_pinned_within_its_range():
     for package, requirement in declared().items():
         assert package in pinned(), f"{package} has no pin in constraints.txt"
-        assert requirement.specifier.contains(pinned()[package]), f"the pin of {package} is outside {requirement.specifier}"
+        assert requirement.specifier.contains(pinned()[package]), (
+            f"the pin of {package} is outside {requirement.specifier}"
+        )
 
 
 def test_conda_users_get_the_same_packages_and_versions():
@@ -47,7 +53,9 @@ def test_conda_users_get_the_same_packages_and_versions():
 def test_conda_users_get_the_same_python():
     python = next(entry for entry in conda()[0] if entry.startswith("python="))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert Requirement(f"python{project['requires-python']}").specifier.contains(python.split("=")[1])
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(
+        python.split("=")[1]
+    )
 
 
 def test_pins_hold_on_every_platform():

@@ -1,4 +1,5 @@
-"""Abstract matching: planted heads that match by token, by category and by translation, told apart by construction."""
+"""Abstract matching: planted heads that match by token, by category and by translation, told apart
+by construction."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as pieces
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
-from lib import generality, models, organisms, planted, worlds
+from lib.analyses import generality
+from lib.data import worlds
+from lib.models import opening, organisms, planted
 
 LITERAL, CATEGORY, SOURCE, PLACE = (0, 1), (0, 2), (1, 3), (1, 1)
 LINE = 3  # words of a translated line: the mark stands behind them
@@ -28,7 +31,8 @@ def world() -> worlds.World:
 
 @pytest.fixture(scope="module")
 def opened(world):
-    """Two layers: heads that match tokens (0.1) and categories (0.2); a previous-token head (0.0); on top of it a head
+    """Two layers: heads that match tokens (0.1) and categories (0.2); a previous-token head (0.0);
+    on top of it a head
     that looks behind the source of the current word (1.3); and one that counts places (1.1)."""
     size = len(world.words)
     same, source = torch.zeros(size, size), torch.zeros(size, size)
@@ -45,10 +49,11 @@ def opened(world):
         PLACE: planted.looks_back(space, LINE, space.say),
     }
     model = planted.build(space, heads, n_layers=2, n_heads=4, noise=0.01)
-    return models.open_model(model, tokenizer=organisms.tokenizer(world.words))
+    return opening.open_model(model, tokenizer=organisms.tokenizer(world.words))
 
 
-# --- lists ----------------------------------------------------------------------------------------------------------
+# --- lists
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", ["binary", "four", "nine"])
@@ -60,7 +65,9 @@ def test_lists_share_no_word_and_keep_their_classes(world, task):
     assert not (words[:, :, None] == lists.tokens[:, None, -2:]).any() and not lists.shared.any()
     assert torch.equal(lists.right, drawn.right) and torch.equal(lists.label, drawn.label)
     category = {int(i): name for name, ids in world.categories.items() for i in ids}
-    for new, old in zip(lists.tokens.flatten().tolist(), drawn.tokens.flatten().tolist(), strict=True):
+    for new, old in zip(
+        lists.tokens.flatten().tolist(), drawn.tokens.flatten().tolist(), strict=True
+    ):
         assert new == old or category[new] == category[old]
 
 
@@ -74,11 +81,15 @@ def test_lines_are_counted_up_to_the_last(world):
 def test_category_head_is_found_and_literal_head_is_not(opened, world):
     lists = generality.world_lists(world, rng(), "binary", 12, 40)
     excess = generality.matching(opened, lists)["excess"].mean(0)
-    found = generality.matching(opened, generality.world_lists(world, rng(), "four", 12, 160))["excess"].mean(0)
-    # Both words of one category: half of the words that match are in right lines. Of two: a quarter, as by chance.
+    found = generality.matching(opened, generality.world_lists(world, rng(), "four", 12, 160))[
+        "excess"
+    ].mean(0)
+    # Both words of one category: half of the words that match are in right lines. Of two: a
+    # quarter, as by chance.
     assert found[CATEGORY] > 0.05
     assert abs(float(excess[LITERAL])) < 0.05 and abs(float(found[LITERAL])) < 0.05
-    # In lists (a, b), (b, a) every line holds both categories, so that bags of words say nothing of the class.
+    # In lists (a, b), (b, a) every line holds both categories, so that bags of words say nothing of
+    # the class.
     assert abs(float(excess[CATEGORY])) < 0.05
 
 
@@ -88,12 +99,16 @@ def test_excess_is_what_the_definition_says(opened, world):
     right, wrong = lists.targets()
     assert not (right & wrong).any()
     assert ((right | wrong).any(1) == (lists.line >= 0)).all()
-    assert torch.allclose(m["excess"], m["right"] - lists.chance()[:, None, None] * (m["right"] + m["wrong"]))
+    assert torch.allclose(
+        m["excess"], m["right"] - lists.chance()[:, None, None] * (m["right"] + m["wrong"])
+    )
     assert (m["right"] + m["wrong"] <= 1 + 1e-5).all()
 
 
 def test_shared_words_flatter_the_literal_head(opened, world):
-    flattered = generality.matching(opened, generality.world_lists(world, rng(), "four", 12, 60, literal=True))["excess"].mean(0)
+    flattered = generality.matching(
+        opened, generality.world_lists(world, rng(), "four", 12, 60, literal=True)
+    )["excess"].mean(0)
     assert flattered[LITERAL] > 0.03
 
 
@@ -111,11 +126,14 @@ def test_laid_out_shows_each_line_once(opened, world):
     assert len(frame) == 2 * 6 * 3 and frame.line.nunique() == 6
     assert frame.line.str.endswith("*").sum() == 2 * 3 * int(lists.right[1].sum())
     with torch.no_grad():
-        pattern = opened.module(lists.tokens, output_attentions=True).attentions[0][1, CATEGORY[1], -1]
+        pattern = opened.module(lists.tokens, output_attentions=True).attentions[0][
+            1, CATEGORY[1], -1
+        ]
     assert np.allclose(frame[frame["head"] == "a"].attention, pattern[1:-2], atol=1e-5)
 
 
-# --- translations ---------------------------------------------------------------------------------------------------
+# --- translations
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_translation_target_is_the_word_behind_the_source(world):
@@ -125,13 +143,20 @@ def test_translation_target_is_the_word_behind_the_source(world):
     for text, query, key in pairs:
         assert world.translation[int(texts.tokens[text, key - 1])] == int(texts.tokens[text, query])
     changed = texts.tokens != placed.tokens
-    assert torch.equal(changed, texts.side == 1) and set(placed.tokens[changed].tolist()) <= set(world.translation.values())
+    assert torch.equal(changed, texts.side == 1) and set(placed.tokens[changed].tolist()) <= set(
+        world.translation.values()
+    )
 
 
 def test_translating_head_is_told_from_one_that_counts(opened, world):
     made = [t for t in generality.world_translations(world, rng(), 120)]
     length = (made[0].word * (made[0].side == 0)).max(1).values + 1
-    made = [generality.Translations(*(getattr(t, name)[length == LINE] for name in ("tokens", "line", "side", "word"))) for t in made]
+    made = [
+        generality.Translations(
+            *(getattr(t, name)[length == LINE] for name in ("tokens", "line", "side", "word"))
+        )
+        for t in made
+    ]
     found = {name: value.mean(0) for name, value in generality.translating(opened, *made).items()}
     assert found["excess"][SOURCE] > 0.5 > found["placed"][SOURCE]
     assert found["paired"][PLACE] > 0.9 and abs(float(found["excess"][PLACE])) < 0.02
@@ -143,16 +168,23 @@ def test_translation_accuracy_counts_translated_words_only(opened, world):
     assert all(int(texts.side[text, place + 1]) == 1 for text, place in queries.nonzero().tolist())
     with torch.no_grad():
         said = opened.module(texts.tokens).logits.argmax(-1)
-    right = [float((said[i, :-1] == texts.tokens[i, 1:])[queries[i, :-1]].float().mean()) for i in range(5)]
+    right = [
+        float((said[i, :-1] == texts.tokens[i, 1:])[queries[i, :-1]].float().mean())
+        for i in range(5)
+    ]
     assert generality.translation_accuracy(opened, texts, [[]])[0].tolist() == pytest.approx(right)
 
 
-# --- parts of claims ------------------------------------------------------------------------------------------------
+# --- parts of claims
+# ------------------------------------------------------------------------------------------------
 
 
 def test_best_head_is_chosen_and_measured_on_different_texts():
     excess = torch.zeros(8, 1, 2)
-    excess[::2, 0, 0], excess[1::2, 0, 1] = 1.0, 0.5  # head 0 is best where heads are chosen and nothing elsewhere
+    excess[::2, 0, 0], excess[1::2, 0, 1] = (
+        1.0,
+        0.5,
+    )  # head 0 is best where heads are chosen and nothing elsewhere
     assert generality.best_of_half("x", 0, excess, [(0, 0), (0, 1)], rng(), 50).value == 0
     assert math.isnan(generality.best_of_half("x", 0, excess, [], rng(), 50).value)
 
@@ -160,24 +192,47 @@ def test_best_head_is_chosen_and_measured_on_different_texts():
 def test_contrast_is_the_difference_of_means():
     excess = torch.tensor([0.3, 0.1, 0.2]).expand(6, 1, 3)
     assert generality.contrast("x", 0, excess, [(0, 0)], rng(), 50).value == pytest.approx(0.15)
-    assert math.isnan(generality.contrast("x", 0, excess, [(0, 0), (0, 1), (0, 2)], rng(), 50).value)
+    assert math.isnan(
+        generality.contrast("x", 0, excess, [(0, 0), (0, 1), (0, 2)], rng(), 50).value
+    )
 
 
-# --- English --------------------------------------------------------------------------------------------------------
+# --- English
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def english():
-    """A tiny GPT-2 with a byte-pair tokenizer that knows some of the words and spells the others."""
+    """A tiny GPT-2 with a byte-pair tokenizer that knows some of the words and spells the
+    others."""
     raw = Tokenizer(pieces.BPE())
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=["<bos>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    raw.pre_tokenizer, raw.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=["<bos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     raw.train_from_iterator(["January lion: 0\nred pear: 1\n dog = chien\n"] * 4, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<bos>")
-    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=512, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=512,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return models.open_model(AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval(), tokenizer=tokenizer)
+        return opening.open_model(
+            AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval(),
+            tokenizer=tokenizer,
+        )
 
 
 def test_english_lists_are_the_papers(english):
@@ -189,12 +244,23 @@ def test_english_lists_are_the_papers(english):
         lines = [english.tokenizer.decode(row[lists.line[prompt] == i]) for i in range(6)]
         assert "".join(lines) + text.split("\n")[-1] == text
         words = [line.replace(":", "").split() for line in [*lines, text.split("\n")[-1]]]
-        side = [tuple(next(n for n, known in generality.ENGLISH.items() if w in known) for w in line[:2]) for line in words]
+        side = [
+            tuple(
+                next(n for n, known in generality.ENGLISH.items() if w in known) for w in line[:2]
+            )
+            for line in words
+        ]
         assert [s == side[-1] for s in side[:-1]] == lists.right[prompt].tolist()
-        assert all(int(line[2]) == generality.SIDES.index(s) for line, s in zip(words[:-1], side[:-1], strict=True))
+        assert all(
+            int(line[2]) == generality.SIDES.index(s)
+            for line, s in zip(words[:-1], side[:-1], strict=True)
+        )
         assert not any(set(line[:2]) & set(words[-1]) for line in words[:-1])
     m = generality.matching(english, lists)
-    assert m["right"].shape == (4, english.n_layers, english.n_heads) and float((m["right"] + m["wrong"]).min()) > 0
+    assert (
+        m["right"].shape == (4, english.n_layers, english.n_heads)
+        and float((m["right"] + m["wrong"]).min()) > 0
+    )
 
 
 def test_english_translations_line_up(english):
@@ -203,8 +269,14 @@ def test_english_translations_line_up(english):
         for text, query in (texts.target().any(2)).nonzero().tolist():
             keys = texts.target()[text, query]
             here = (texts.line[text] == texts.line[text, query]) & (texts.side[text] == 0)
-            source = english.tokenizer.decode(texts.tokens[text, here & (texts.word[text] == texts.word[text, query])]).strip()
+            source = english.tokenizer.decode(
+                texts.tokens[text, here & (texts.word[text] == texts.word[text, query])]
+            ).strip()
             assert english.tokenizer.decode(texts.tokens[text, keys]).strip() in generality.FRENCH
             said = english.tokenizer.decode(texts.tokens[text, : query + 1]).split()[-1]
             assert (generality.FRENCH[source] == said) is corresponds
-    assert generality.translating(english, paired, placed)["excess"].shape == (3, english.n_layers, english.n_heads)
+    assert generality.translating(english, paired, placed)["excess"].shape == (
+        3,
+        english.n_layers,
+        english.n_heads,
+    )

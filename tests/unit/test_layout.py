@@ -1,4 +1,4 @@
-"""CONTRIBUTING's table of imports holds, and nothing goes in a circle."""
+"""Each folder of lib imports what its `__init__` says that it may, and nothing goes in a circle."""
 
 from __future__ import annotations
 
@@ -10,78 +10,81 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py") if p.stem != "__init__")
-WHOLE_FILES = "provenance"  # its `write_whole` is for whoever writes; measures write nothing
+LIB = ROOT / "lib"
+FOLDERS = sorted(p.parent.name for p in LIB.glob("*/__init__.py"))
+MODULES = sorted(p for p in LIB.rglob("*.py") if p.name != "__init__.py")
+each = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LIB)))
 
 
-def rows() -> list[tuple[str, str, str]]:
-    """(family, its modules, what it may import) as CONTRIBUTING.md has them."""
-    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Modules of lib")[1].split("\n## ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
-    return [(re.match(r"\w+", family).group(), modules, may) for family, modules, may in cells[2:]]
-
-
-def families() -> dict[str, str]:
-    """Module -> family."""
-    return {module: family for family, modules, _ in rows() for module in re.findall(r"`(\w+)`", modules)}
-
-
-def allowed(family: str) -> set[str]:
-    """Modules that a family may import: those named, those of families named, and its own."""
-    may = next(may for name, _, may in rows() if name == family)
-    words = set(re.findall(r"\w+", may.split(":")[0]))
-    named = set(re.findall(r"`(\w+)`", may)) | {m for m, f in families().items() if f in words | {family}}
-    return named if family == "measure" else named | {WHOLE_FILES}
+def may_import(folder: str) -> set[str]:
+    """The folders and modules beside itself that a folder's docstring allows it."""
+    said = ast.get_docstring(ast.parse((LIB / folder / "__init__.py").read_text()))
+    allowed = re.search(r"May import of ours, beside itself: ([\w, ]+)\.$", said, re.M).group(1)
+    return set(allowed.split(", ")) - {"nothing"}
 
 
 def imports(path: Path) -> set[str]:
-    """Our own modules that a file names in import statements, wherever they stand."""
+    """All that a file names in import statements, wherever they stand."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = ("." * node.level) + (node.module or "")
-            found |= {f"{base}.{a.name}" for a in node.names} | {base}
+            found |= {f"{base}.{a.name}" for a in node.names}
     return found
 
 
-def ours(module: str) -> set[str]:
-    names = imports(ROOT / "lib" / f"{module}.py")
-    return {n.split(".")[1] for n in names if n.startswith("lib.") and n.split(".")[1] in MODULES}
+def ours(path: Path) -> set[str]:
+    """What a file imports of lib, without the leading `lib.`."""
+    return {name.removeprefix("lib.") for name in imports(path) if name.startswith("lib.")}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_stands_in_the_table(module):
-    assert module in families(), f"lib/{module}.py is in no family of CONTRIBUTING.md"
+def home(path: Path) -> str:
+    """The folder of lib that a module stands in; its own name for one that stands beside the
+    folders."""
+    return path.parent.name if path.parent != LIB else path.stem
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_follow_the_table(module):
-    family = families().get(module)
-    if family is None:
-        pytest.fail(f"lib/{module}.py is in no family of CONTRIBUTING.md")
-    wrong = ours(module) - allowed(family)
-    assert not wrong, f"lib/{module}.py ({family}) imports {wrong}"
+def test_the_folders_are_those_of_the_design():
+    assert FOLDERS == ["analyses", "data", "measures", "models", "report", "tracing"]
+    assert {p.stem for p in MODULES if p.parent == LIB} == {"files", "profiles", "sources"}
 
 
-def test_no_circle():
-    graphlib.TopologicalSorter({m: ours(m) for m in MODULES}).prepare()  # raises CycleError and names the circle
+@each
+def test_imports_are_those_that_the_folder_allows(path):
+    if path.parent == LIB:  # what stands beside the folders knows none of them
+        assert {name.split(".")[0] for name in ours(path)} <= {"profiles"}
+        return
+    wrong = {n.split(".")[0] for n in ours(path)} - may_import(home(path)) - {home(path)}
+    assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_lib_imports_nothing_above_it(module):
-    above = {n for n in imports(ROOT / "lib" / f"{module}.py") if n.split(".")[0] in {"pipeline", "tests", "chapters", "book"}}
-    assert not above and not any(n.startswith("..") for n in imports(ROOT / "lib" / f"{module}.py"))
+def test_no_circle_among_modules_and_none_among_folders():
+    names = {".".join(p.relative_to(LIB).with_suffix("").parts): p for p in MODULES}
+    graph = {
+        name: {m for m in names if any(f"{n}.".startswith(f"{m}.") for n in ours(path))}
+        for name, path in names.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError and names the circle
+    graphlib.TopologicalSorter({f: may_import(f) for f in FOLDERS}).prepare()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_access_and_models_know_nnsight(module):
-    knows = any(n.split(".")[0] == "nnsight" for n in imports(ROOT / "lib" / f"{module}.py"))
-    assert not knows or families().get(module) == "access" or module == "models"
+@each
+def test_lib_imports_nothing_above_it(path):
+    above = {
+        n for n in imports(path) if n.split(".")[0] in {"pipeline", "tests", "chapters", "book"}
+    }
+    assert not above and not any(n.startswith(".") for n in imports(path))
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if families().get(m) == "measure"])
-def test_measures_read_no_file(module):
-    names = {n.id for n in ast.walk(ast.parse((ROOT / "lib" / f"{module}.py").read_text())) if isinstance(n, ast.Name)}
+@each
+def test_only_tracing_and_the_opening_of_models_know_nnsight(path):
+    knows = any(n.split(".")[0] == "nnsight" for n in imports(path))
+    assert not knows or home(path) == "tracing" or path == LIB / "models" / "opening.py"
+
+
+@pytest.mark.parametrize("path", sorted((LIB / "measures").glob("*.py")), ids=lambda p: p.stem)
+def test_measures_read_no_file(path):
+    names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
     assert not names & {"open", "Path"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import onsets
+from lib.measures import onsets
 
 STEPS = torch.arange(0, 610, 10).float()
 
@@ -25,7 +25,9 @@ def test_crossing_and_at():
     steps, curve = torch.tensor([0.0, 10.0, 30.0, 40.0]), torch.tensor([5.0, 5.0, 1.0, 1.0])
     assert onsets.crossing(steps, curve).item() == pytest.approx(20)
     assert onsets.crossing(steps, curve, 0.25).item() == pytest.approx(15)
-    assert onsets.crossing(steps, -3 * curve).item() == pytest.approx(20)  # direction and scale do not matter
+    assert onsets.crossing(steps, -3 * curve).item() == pytest.approx(
+        20
+    )  # direction and scale do not matter
     assert onsets.at(steps, curve, 25).item() == pytest.approx(2)
     assert [onsets.at(steps, curve, s).item() for s in (-5, 0, 10, 99)] == [5, 5, 5, 1]
     assert math.isnan(onsets.crossing(steps, torch.ones(4)).item())
@@ -72,16 +74,23 @@ def test_bump():
 def test_slope_in_log():
     line = 4 - 0.7 * torch.log(torch.arange(1.0, 65.0))
     assert onsets.slope_in_log(line, 6).item() == pytest.approx(-0.7, abs=1e-5)
-    bent = torch.cat([torch.linspace(9, 1, 6), line[6:]])  # what comes before `first` does not count
+    bent = torch.cat(
+        [torch.linspace(9, 1, 6), line[6:]]
+    )  # what comes before `first` does not count
     assert onsets.slope_in_log(bent, 6).item() == pytest.approx(-0.7, abs=1e-5)
 
 
 def test_bootstrap_interval_covers_and_shrinks(rng):
-    """Noisy copies of a change at 250: the interval covers it about as often as it says, and shrinks with more of them."""
+    """Noisy copies of a change at 250: the interval covers it about as often as it says, and
+    shrinks with more of them."""
     generator, covered, widths = torch.Generator().manual_seed(0), 0, []
     for n in (16,) * 60 + (160,) * 20:
-        samples = change(250, 40) + 0.5 * torch.randn(n, 1, generator=generator) * torch.sigmoid((STEPS - 300) / 40)
-        found = onsets.bootstrapped(lambda curves: onsets.crossing(STEPS, curves), samples, rng, 300)
+        samples = change(250, 40) + 0.5 * torch.randn(n, 1, generator=generator) * torch.sigmoid(
+            (STEPS - 300) / 40
+        )
+        found = onsets.bootstrapped(
+            lambda curves: onsets.crossing(STEPS, curves), samples, rng, 300
+        )
         truth = onsets.crossing(STEPS, change(250, 40))
         covered += bool(found.low <= truth <= found.high)
         widths.append(float(found.high - found.low))
@@ -113,7 +122,9 @@ def test_corner_and_angle_of_known_paths():
 def test_plane_finds_the_two_directions_that_vary():
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(30, 2, generator=generator)).Q
-    points = torch.randn(40, 2, generator=generator) @ torch.diag(torch.tensor([3.0, 1.0])) @ basis.T + 7
+    points = (
+        torch.randn(40, 2, generator=generator) @ torch.diag(torch.tensor([3.0, 1.0])) @ basis.T + 7
+    )
     found = onsets.plane(points + 1e-4 * torch.randn(40, 30, generator=generator))
     torch.testing.assert_close(found.T @ found, torch.eye(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(basis @ (basis.T @ found), found, atol=1e-2, rtol=0)

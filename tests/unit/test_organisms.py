@@ -4,7 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lib.organisms import OrganismConfig, OrganismForCausalLM, causal_mask, sinusoids, tokenizer
+from lib.models.organisms import (
+    OrganismConfig,
+    OrganismForCausalLM,
+    causal_mask,
+    sinusoids,
+    tokenizer,
+)
 
 WORDS = ["<bos>", *(f"w{i}" for i in range(19))]
 
@@ -26,7 +32,9 @@ def some_tokens(size: int = 2, length: int = 10) -> torch.Tensor:
     return torch.randint(1, 20, (size, length), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("changes", [{}, {"smeared": True}, {"intermediate_size": 24}, {"norm": "none"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"smeared": True}, {"intermediate_size": 24}, {"norm": "none"}]
+)
 def test_saved_and_reopened_it_gives_the_same_logits(changes, tmp_path):
     model, tokens = organism(**changes), some_tokens()
     model.save_pretrained(tmp_path)
@@ -43,13 +51,25 @@ def test_attention_only_forward_by_hand():
     stream = model.model.embed_tokens(tokens)
     plain = layer.input_layernorm(stream)
     placed = plain + model.model.positions.weight[:10]
-    q, k, v = (f(x).view(2, 10, 3, 5) for f, x in zip((attention.q_proj, attention.k_proj, attention.v_proj), (placed, placed, plain), strict=True))  # fmt: skip
+    # fmt: skip
+    q, k, v = (
+        f(x).view(2, 10, 3, 5)
+        for f, x in zip(
+            (attention.q_proj, attention.k_proj, attention.v_proj),
+            (placed, placed, plain),
+            strict=True,
+        )
+    )
     logits = torch.einsum("bqhd,bkhd->bhqk", q, k) * 0.7
-    pattern = logits.masked_fill(~torch.ones(10, 10, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
+    pattern = logits.masked_fill(~torch.ones(10, 10, dtype=torch.bool).tril(), -torch.inf).softmax(
+        -1
+    )
     z = torch.einsum("bhqk,bkhd->bqhd", pattern, v)
     out = model(tokens, output_attentions=True)
     torch.testing.assert_close(out.attentions[0], pattern)
-    torch.testing.assert_close(out.logits, model.lm_head(model.model.norm(stream + attention.o_proj(z.flatten(2)))))
+    torch.testing.assert_close(
+        out.logits, model.lm_head(model.model.norm(stream + attention.o_proj(z.flatten(2))))
+    )
 
 
 @torch.no_grad()
@@ -62,7 +82,8 @@ def test_smeared_keys_follow_the_definition():
     for head in range(3):
         for j in range(1, 7):
             torch.testing.assert_close(
-                smeared[:, head, j], own[head] * key[:, head, j] + (1 - own[head]) * key[:, head, j - 1]
+                smeared[:, head, j],
+                own[head] * key[:, head, j] + (1 - own[head]) * key[:, head, j - 1],
             )
 
 
@@ -99,7 +120,8 @@ def test_loss_is_the_mean_next_token_loss():
 
 
 def test_initial_weights():
-    """The positions' table starts as sinusoids, also when context and vocabulary have the same size."""
+    """The positions' table starts as sinusoids, also when context and vocabulary have the same
+    size."""
     model = organism(max_position_embeddings=20, hidden_size=64)
     assert torch.equal(model.model.positions.weight, sinusoids(20, 64))
     assert sinusoids(20, 64)[3, 0] == torch.tensor(3.0).sin()

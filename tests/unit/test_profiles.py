@@ -1,4 +1,5 @@
-"""Wrong parameters stop at once, by name, whichever way they come in; the profiles of the book are right."""
+"""Wrong parameters stop at once, by name, whichever way they come in; the profiles of the book are
+right."""
 
 import pytest
 import yaml
@@ -24,12 +25,21 @@ PARAMS = sorted((profiles.Path(__file__).resolve().parents[2] / "params").glob("
         ({"seeds": []}, "`seeds` = []: list should have at least 1 item"),
         ({"seeds": [0, -1]}, "`seeds` = -1: input should be greater than or equal to 0"),
         ({"examples": 1}, "`examples` = 1: input should be greater than or equal to 2"),
-        ({"induction_threshold": 1.5}, "`induction_threshold` = 1.5: input should be less than or equal to 1"),
+        (
+            {"induction_threshold": 1.5},
+            "`induction_threshold` = 1.5: input should be less than or equal to 1",
+        ),
         ({"device": "gpu"}, "`device` = 'gpu': string should match pattern"),
-        ({"dtype": "float64"}, "`dtype` = 'float64': input should be 'float32', 'bfloat16' or 'float16'"),
+        (
+            {"dtype": "float64"},
+            "`dtype` = 'float64': input should be 'float32', 'bfloat16' or 'float16'",
+        ),
         ({"profile": "../elsewhere"}, "`profile` = '../elsewhere': string should match pattern"),
         ({"model": None}, "`model` = None: input should be a valid string"),
-        ({"checkpoints": ["step1", "step2"]}, "`checkpoints` = ['step1', 'step2']: name at least three, or none"),
+        (
+            {"checkpoints": ["step1", "step2"]},
+            "`checkpoints` = ['step1', 'step2']: name at least three, or none",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_cure(values, message):
@@ -52,7 +62,8 @@ def test_a_profile_does_not_change():
         profiles.validate({}, "here").seed = 3
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
@@ -73,7 +84,9 @@ def test_every_parameter_is_described_and_its_default_is_allowed():
     for name, field in profiles.Profile.model_fields.items():
         assert field.description and field.description.endswith("."), name
     assert profiles.validate(profiles.Profile().model_dump(), "defaults") == profiles.Profile()
-    assert sum(len(group.model_fields) for group in profiles.GROUPS) == len(profiles.Profile.model_fields)
+    assert sum(len(group.model_fields) for group in profiles.GROUPS) == len(
+        profiles.Profile.model_fields
+    )
 
 
 def test_a_missing_file_lists_those_that_exist(tmp_path):
@@ -91,12 +104,22 @@ def test_files_that_are_empty_or_no_mapping(tmp_path):
         profiles.load(file)
 
 
-# --- notebooks ------------------------------------------------------------------------------------------------------
+# --- notebooks
+# ------------------------------------------------------------------------------------------------------
 
 
 def notebook(**parameters) -> dict:
     """What `globals()` holds in a kernel after the parameter cells."""
-    return {"__name__": "__main__", "_": "", "_oh": {}, "In": [""], "Out": {}, "print": print, "profiles": profiles, **parameters}
+    return {
+        "__name__": "__main__",
+        "_": "",
+        "_oh": {},
+        "In": [""],
+        "Out": {},
+        "print": print,
+        "profiles": profiles,
+        **parameters,
+    }
 
 
 def test_a_chapter_gets_its_parameters():
@@ -104,7 +127,9 @@ def test_a_chapter_gets_its_parameters():
     assert (p.seed, p.examples) == (3, 7) and p.model_fields_set == {"seed", "examples"}
 
 
-@pytest.mark.parametrize("wrong", [{"exampels": 7}, {"examples": "7"}, {"examples": 0}, {"remote": None}])
+@pytest.mark.parametrize(
+    "wrong", [{"exampels": 7}, {"examples": "7"}, {"examples": 0}, {"remote": None}]
+)
 def test_what_papermill_injected_wrongly_is_found(wrong):
     with pytest.raises(ProfileError, match=next(iter(wrong))):
         profiles.from_notebook(notebook(seed=3) | wrong)
@@ -115,6 +140,8 @@ def test_running_the_cell_again_does_not_look_at_what_the_chapter_has_computed()
     profiles.from_notebook(namespace)
     namespace |= {"best": 0.9, "names": ["a"], "seed": 4, "examples": 7}
     assert profiles.from_notebook(namespace).seed == 4
-    assert profiles.from_notebook(namespace).examples == 7  # a parameter that was added later counts
+    assert (
+        profiles.from_notebook(namespace).examples == 7
+    )  # a parameter that was added later counts
     with pytest.raises(ProfileError, match="examples"):
         profiles.from_notebook(namespace | {"examples": "many"})

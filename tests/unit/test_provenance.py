@@ -15,23 +15,29 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from lib import profiles, provenance
+from lib import files, profiles
+from lib.report import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 
 WRITER = """
 import sys
-from lib import provenance
+from lib import files
+from lib.report import provenance
 while True:
     for text in ("a" * 4_000_000, "b" * 4_000_000):
-        provenance.write_whole(sys.argv[1], text)
+        files.write_whole(sys.argv[1], text)
 """
 
 
 def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     target = tmp_path / "file.txt"
     for delay in (0.05, 0.11, 0.17):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(target)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(target)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
         while not target.exists():
             time.sleep(0.01)
         time.sleep(delay)
@@ -41,17 +47,19 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
-    target = provenance.write_whole(tmp_path / "deep" / "file", "old")
+    target = files.write_whole(tmp_path / "deep" / "file", "old")
     with pytest.raises(UnicodeEncodeError):
-        provenance.write_whole(target, "\ud800")
+        files.write_whole(target, "\ud800")
     with pytest.raises(IsADirectoryError):
-        provenance.write_whole(tmp_path / "deep", "a directory stands here")
-    assert target.read_text() == "old" and [p.name for p in (tmp_path / "deep").iterdir()] == ["file"]
+        files.write_whole(tmp_path / "deep", "a directory stands here")
+    assert target.read_text() == "old" and [p.name for p in (tmp_path / "deep").iterdir()] == [
+        "file"
+    ]
     assert not list(tmp_path.glob(".deep*"))
 
 
 def test_others_may_read_what_is_written(tmp_path):
-    assert provenance.write_whole(tmp_path / "page", "x").stat().st_mode & 0o044 == 0o044
+    assert files.write_whole(tmp_path / "page", "x").stat().st_mode & 0o044 == 0o044
 
 
 def test_public_hides_the_machine():
@@ -73,7 +81,11 @@ def test_fingerprint_follows_the_weights(tmp_path):
 def replay(line: str, root: Path) -> dict:
     """The values that papermill would inject for a command line: -f, then -p and -y in turn."""
     words = shlex.split(line)
-    options = dict(yaml.safe_load((root / words[words.index("-f") + 1]).read_text())) if "-f" in words else {}
+    options = (
+        dict(yaml.safe_load((root / words[words.index("-f") + 1]).read_text()))
+        if "-f" in words
+        else {}
+    )
     for i, word in enumerate(words):
         if word == "-p":
             options[words[i + 1]] = yaml.safe_load(words[i + 2])
@@ -84,7 +96,13 @@ def replay(line: str, root: Path) -> dict:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"seed": 7}, {"model": "gpt2", "revision": "main"}, {"repeat_lengths": [4, 8], "training_scale": 0.5}, {"remote": True, "model": "a 'b' c"}],
+    [
+        {},
+        {"seed": 7},
+        {"model": "gpt2", "revision": "main"},
+        {"repeat_lengths": [4, 8], "training_scale": 0.5},
+        {"remote": True, "model": "a 'b' c"},
+    ],
 )
 def test_papermill_line_repeats_the_values(changes, tmp_path):
     (tmp_path / "params").mkdir()
@@ -97,7 +115,10 @@ def test_papermill_line_repeats_the_values(changes, tmp_path):
 def test_papermill_line_without_a_profile_file(tmp_path):
     profile = profiles.validate({"profile": "mine", "seed": 3}, "test")
     line = provenance.papermill_line("01_x", profile, tmp_path)
-    assert "-f" not in shlex.split(line) and profiles.validate(replay(line, tmp_path), "line").seed == 3
+    assert (
+        "-f" not in shlex.split(line)
+        and profiles.validate(replay(line, tmp_path), "line").seed == 3
+    )
 
 
 def test_no_commit_is_claimed_outside_a_checkout(tmp_path, monkeypatch):

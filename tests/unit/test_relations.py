@@ -7,12 +7,21 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
-from lib import models, relation_maps, relations
-from lib.organisms import OrganismConfig, OrganismForCausalLM
-from lib.relations import CALIBRATED, PRINTED, Choices, Triplets
-from lib.triplets import Encoded
+from lib.analyses import relation_maps
+from lib.data.triplets import Encoded
+from lib.measures import relation_index
+from lib.measures.relation_index import CALIBRATED, PRINTED, Choices, Triplets
+from lib.models import opening
+from lib.models.organisms import OrganismConfig, OrganismForCausalLM
 from tests.relation_reference import attention_of_embeddings
 from tests.relation_reference import copying as literal_copying
 from tests.relation_reference import tally as literal_tally
@@ -23,20 +32,28 @@ CHOICES = st.builds(
     attention=st.sampled_from(["forward", "embedding"]),
     ov_input=st.sampled_from(["current", "source", "context"]),
     tau=st.sampled_from([None, 1.0, 1.05, 1.3, 2.2]),
-    exclude=st.sets(st.sampled_from(["self", "previous", "first"])).map(lambda chosen: tuple(sorted(chosen))),
+    exclude=st.sets(st.sampled_from(["self", "previous", "first"])).map(
+        lambda chosen: tuple(sorted(chosen))
+    ),
     fake_position=st.integers(0, 9),
 )
 
 
-def some_triplets(rng: np.random.Generator, tokens: torch.Tensor, lengths: torch.Tensor, n: int = 9) -> Triplets:
+def some_triplets(
+    rng: np.random.Generator, tokens: torch.Tensor, lengths: torch.Tensor, n: int = 9
+) -> Triplets:
     """Random triplets with random alternatives that are visible when the triplet first is."""
     document = rng.integers(len(tokens), size=n)
     ends = [rng.choice(int(lengths[d]), 2, replace=False) for d in document]
-    others = [[[rng.integers(-1, max(pair) + 1) for _ in range(3)] for pair in ends] for _ in range(2)]
+    others = [
+        [[rng.integers(-1, max(pair) + 1) for _ in range(3)] for pair in ends] for _ in range(2)
+    ]
     source, target = np.array(ends).T
     columns = (rng.integers(2, size=n), document, source, target, *map(np.array, others))
     tensors = [torch.from_numpy(np.ascontiguousarray(c)).long() for c in columns]
-    return Triplets(("one", "two"), *tensors, torch.from_numpy(rng.random((n, 3)) < 0.5), torch.arange(n))
+    return Triplets(
+        ("one", "two"), *tensors, torch.from_numpy(rng.random((n, 3)) < 0.5), torch.arange(n)
+    )
 
 
 def some_documents(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +63,13 @@ def some_documents(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor
 
 def agree(fast: dict, slow: dict, tolerance: float = 1e-6) -> None:
     for name, expected in slow.items():
-        torch.testing.assert_close(fast[name].double(), expected, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            fast[name].double(),
+            expected,
+            rtol=0,
+            atol=tolerance,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,30 +78,66 @@ def test_tally_and_copying_equal_the_literal_equations(seed, choices):
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     tokens, lengths = some_documents(rng)
     d, e, heads = 6, 3, 3
-    W_Q, W_K, W_V = (torch.randn(heads, d, e, generator=generator, dtype=torch.float64) for _ in range(3))
+    W_Q, W_K, W_V = (
+        torch.randn(heads, d, e, generator=generator, dtype=torch.float64) for _ in range(3)
+    )
     W_O = torch.randn(heads, e, d, generator=generator, dtype=torch.float64)
-    W_E, W_U = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((VOCABULARY, d), (d, VOCABULARY)))
+    W_E, W_U = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((VOCABULARY, d), (d, VOCABULARY))
+    )
     inputs = torch.randn(*tokens.shape, d, generator=generator, dtype=torch.float64)
-    seen, triplets = relations.see(tokens, lengths), some_triplets(rng, tokens, lengths)
+    seen, triplets = relation_index.see(tokens, lengths), some_triplets(rng, tokens, lengths)
     if choices.attention == "embedding":
-        pattern = relations.embedding_pattern(W_E[seen.vocabulary], W_Q, W_K, seen)
+        pattern = relation_index.embedding_pattern(W_E[seen.vocabulary], W_Q, W_K, seen)
         torch.testing.assert_close(pattern, attention_of_embeddings(tokens, W_E, W_Q, W_K))
     else:
-        pattern = torch.randn(3, heads, *2 * tokens.shape[1:], generator=generator, dtype=torch.float64)
-        pattern = (3 * pattern).masked_fill(torch.ones_like(pattern).triu(1).bool(), -torch.inf).softmax(-1)
-    values = torch.einsum("btd,hde->bhte", inputs, W_V) if choices.ov_input == "context" else relations.embedding_values(W_E[seen.vocabulary], W_V, seen)
-    projected = relations.project(values, W_O, W_U[:, seen.vocabulary], seen)
-    agree(relations.tally(pattern, projected, seen, triplets, choices), literal_tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choices))
+        pattern = torch.randn(
+            3, heads, *2 * tokens.shape[1:], generator=generator, dtype=torch.float64
+        )
+        pattern = (
+            (3 * pattern)
+            .masked_fill(torch.ones_like(pattern).triu(1).bool(), -torch.inf)
+            .softmax(-1)
+        )
+    values = (
+        torch.einsum("btd,hde->bhte", inputs, W_V)
+        if choices.ov_input == "context"
+        else relation_index.embedding_values(W_E[seen.vocabulary], W_V, seen)
+    )
+    projected = relation_index.project(values, W_O, W_U[:, seen.vocabulary], seen)
+    agree(
+        relation_index.tally(pattern, projected, seen, triplets, choices),
+        literal_tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choices),
+    )
     slow = literal_copying(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, choices)
-    agree(relations.copying(pattern, projected, seen, choices), {"copied": slow[..., 0], "events": slow[..., 1]})
+    agree(
+        relation_index.copying(pattern, projected, seen, choices),
+        {"copied": slow[..., 0], "events": slow[..., 1]},
+    )
 
 
-SHARED = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHARED = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 MODELS = {
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=4, n_positions=32)),
-    "neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SHARED, intermediate_size=32, max_position_embeddings=32)),
-    "llama-grouped": lambda: LlamaForCausalLM(LlamaConfig(**SHARED, num_key_value_heads=2, intermediate_size=32, max_position_embeddings=32)),
-    "organism": lambda: OrganismForCausalLM(OrganismConfig(**SHARED, head_dim=6, max_position_embeddings=32)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=4, n_positions=32)
+    ),
+    "neox": lambda: GPTNeoXForCausalLM(
+        GPTNeoXConfig(**SHARED, intermediate_size=32, max_position_embeddings=32)
+    ),
+    "llama-grouped": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            **SHARED, num_key_value_heads=2, intermediate_size=32, max_position_embeddings=32
+        )
+    ),
+    "organism": lambda: OrganismForCausalLM(
+        OrganismConfig(**SHARED, head_dim=6, max_position_embeddings=32)
+    ),
 }
 
 
@@ -87,9 +146,13 @@ def opened(request):
     with torch.random.fork_rng():
         torch.manual_seed(7)
         module = MODELS[request.param]()
-        for parameter in module.parameters():  # weights near zero would make every share a matter of rounding
+        for (
+            parameter
+        ) in module.parameters():  # weights near zero would make every share a matter of rounding
             torch.nn.init.normal_(parameter, std=0.6)
-    return models.open_model(module.double())  # so that what differs is the method, and not the rounding
+    return opening.open_model(
+        module.double()
+    )  # so that what differs is the method, and not the rounding
 
 
 def values_read(opened, tokens: torch.Tensor) -> list[torch.Tensor]:
@@ -99,7 +162,11 @@ def values_read(opened, tokens: torch.Tensor) -> list[torch.Tensor]:
     for layer in range(opened.n_layers):
         attention = opened.block(layer).get_submodule(opened.architecture.attention)
         fused = getattr(attention, "c_attn", None) or getattr(attention, "query_key_value", None)
-        handles.append((fused or attention.v_proj).register_forward_hook(lambda module, args, output: found.append(output)))
+        handles.append(
+            (fused or attention.v_proj).register_forward_hook(
+                lambda module, args, output: found.append(output)
+            )
+        )
     with torch.no_grad():
         opened.module(tokens)
     for handle in handles:
@@ -109,29 +176,45 @@ def values_read(opened, tokens: torch.Tensor) -> list[torch.Tensor]:
         found = [x.chunk(3, -1)[2] for x in found]
     elif opened.config.model_type == "gpt_neox":
         found = [x.unflatten(-1, (heads, 3, size))[..., 2, :].flatten(-2) for x in found]
-    return [x.unflatten(-1, (-1, size)).repeat_interleave(heads * size // x.shape[-1], 2).transpose(1, 2) for x in found]
+    return [
+        x.unflatten(-1, (-1, size))
+        .repeat_interleave(heads * size // x.shape[-1], 2)
+        .transpose(1, 2)
+        for x in found
+    ]
 
 
 @pytest.mark.parametrize("ov_input", ["current", "source", "context"])
 @pytest.mark.parametrize("attention", ["forward", "embedding"])
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32 - 1), choices=CHOICES)
 def test_measure_on_models_equals_the_literal_equations(opened, attention, ov_input, seed, choices):
-    """Through the trace, in batches, from the model's own patterns, values and weights: the same sums."""
+    """Through the trace, in batches, from the model's own patterns, values and weights: the same
+    sums."""
     choices = replace(choices, attention=attention, ov_input=ov_input)
     if attention == "embedding" and choices.tau in (None, 1.0):
-        choices = replace(choices, tau=1.05)  # equal tokens get equal attention: which one is larger is a matter of rounding
+        choices = replace(
+            choices, tau=1.05
+        )  # equal tokens get equal attention: which one is larger is a matter of rounding
     rng = np.random.default_rng(seed)
     tokens, lengths = some_documents(rng)
     triplets = some_triplets(rng, tokens, lengths)
     triplets = triplets.at(triplets.document.argsort(stable=True))
-    found = relation_maps.measure(opened, Encoded(tokens, lengths, triplets, {}), {"x": choices}, batch=2)["x"]
+    found = relation_maps.measure(
+        opened, Encoded(tokens, lengths, triplets, {}), {"x": choices}, batch=2
+    )["x"]
     with torch.no_grad():
         patterns = opened.module(tokens, output_attentions=True).attentions
     for layer, values in enumerate(values_read(opened, tokens)):
         w = opened.head_weights(layer)
         E, U = opened.W_E.double(), opened.W_U.double()
-        pattern = patterns[layer] if choices.attention == "forward" else attention_of_embeddings(tokens, E, w.W_Q.double(), w.W_K.double())
+        pattern = (
+            patterns[layer]
+            if choices.attention == "forward"
+            else attention_of_embeddings(tokens, E, w.W_Q.double(), w.W_K.double())
+        )
         slow = _literal_per_head(pattern, values, w, E, U, tokens, lengths, triplets, choices)
         agree({name: value[layer] for name, value in found.sums.items()}, slow)
 
@@ -140,17 +223,22 @@ def _literal_per_head(pattern, values, w, E, U, tokens, lengths, triplets, choic
     """The literal tally, head by head: with `context`, a head's input is its own value vector."""
     rows = []
     for h in range(pattern.shape[1]):
-        W_V = torch.eye(values.shape[-1], dtype=torch.float64) if choices.ov_input == "context" else w.W_V[h].double()
+        W_V = (
+            torch.eye(values.shape[-1], dtype=torch.float64)
+            if choices.ov_input == "context"
+            else w.W_V[h].double()
+        )
         given = (W_V[None], w.W_O[h][None].double(), E, U, tokens, lengths, triplets, choices)
         rows.append(literal_tally(pattern[:, h : h + 1], values[:, h].double(), *given))
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
-# --- the parts ------------------------------------------------------------------------------------------------------
+# --- the parts
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_see_numbers_tokens_by_first_occurrence():
-    seen = relations.see(torch.tensor([[7, 4, 7, 9, 4, 2]]))
+    seen = relation_index.see(torch.tensor([[7, 4, 7, 9, 4, 2]]))
     assert seen.local.tolist() == [[0, 1, 0, 2, 1, 3]]
     assert seen.count.tolist() == [[1, 2, 2, 3, 3, 4]]
     assert seen.vocabulary[seen.distinct].tolist() == [[7, 4, 9, 2]]
@@ -158,16 +246,19 @@ def test_see_numbers_tokens_by_first_occurrence():
 
 def test_gate_by_hand():
     pattern = torch.tensor([[[[1.0, 0, 0], [0.25, 0.75, 0], [0.6, 0.1, 0.3]]]])
-    place, ratio = relations.gate(pattern)
+    place, ratio = relation_index.gate(pattern)
     assert place.tolist() == [[[0, 1, 0]]] and ratio[0, 0, 1:].tolist() == pytest.approx([3, 2])
-    place, ratio = relations.gate(pattern, ("first",))
+    place, ratio = relation_index.gate(pattern, ("first",))
     assert place[0, 0, 1:].tolist() == [1, 2] and ratio[0, 0, 2].item() == pytest.approx(3)
 
 
 def test_shares_by_hand():
-    """p = (.5, .25, .25) above the mean 1/3: only the first is raised; what is hidden counts for nothing."""
-    logits = torch.tensor([[0.5, 0.25, 0.25, 9.0], [0.5, 0.3, 0.2, 0.0], [1.0, 1.0, 1.0, 1.0]]).log()
-    found = relations.shares(logits, torch.tensor([3, 4, 4]))
+    """p = (.5, .25, .25) above the mean 1/3: only the first is raised; what is hidden counts for
+    nothing."""
+    logits = torch.tensor(
+        [[0.5, 0.25, 0.25, 9.0], [0.5, 0.3, 0.2, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    ).log()
+    found = relation_index.shares(logits, torch.tensor([3, 4, 4]))
     expected = torch.tensor([[1.0, 0, 0, 0], [0.25 / 0.3, 0.05 / 0.3, 0, 0], [0, 0, 0, 0]])
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import charts, claims, profiles, provenance, report
+from lib import profiles
+from lib.measures import statistics
+from lib.report import chapter, charts, provenance
 
 PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it}"
 CLAIMS = f"""
@@ -22,15 +24,22 @@ CLAIMS = f"""
 def shown(monkeypatch) -> list:
     """What the report displays, in order."""
     seen: list = []
-    monkeypatch.setattr(report, "display", lambda value, **options: seen.append((getattr(value, "data", value), options)))
+    monkeypatch.setattr(
+        chapter,
+        "display",
+        lambda value, **options: seen.append((getattr(value, "data", value), options)),
+    )
     return seen
 
 
 @pytest.fixture
-def book(tmp_path, shown) -> report.Report:
+def book(tmp_path, shown) -> chapter.Report:
     (tmp_path / "claims.yml").write_text(CLAIMS)
-    profile = profiles.validate({"profile": "here", "runs_dir": str(tmp_path / "runs"), "model": "/secret/place/net"}, "test")
-    return report.Report("03_x", profile, tmp_path / "claims.yml")
+    profile = profiles.validate(
+        {"profile": "here", "runs_dir": str(tmp_path / "runs"), "model": "/secret/place/net"},
+        "test",
+    )
+    return chapter.Report("03_x", profile, tmp_path / "claims.yml")
 
 
 @pytest.fixture
@@ -38,21 +47,35 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"layer": [0, 0], "head": [0, 1], "score": [0.1, 0.9]})
 
 
-def estimates(*values: float) -> list[claims.Estimate]:
-    return [claims.Estimate("size", seed, v, v - 0.05, v + 0.05, 10) for seed, v in enumerate(values)]
+def estimates(*values: float) -> list[statistics.Estimate]:
+    return [
+        statistics.Estimate("size", seed, v, v - 0.05, v + 0.05, 10)
+        for seed, v in enumerate(values)
+    ]
 
 
 def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, frame):
-    book.figure(charts.heatmap(frame, "score"), "first", caption="One <1>.", description="Says A & B.")
+    book.figure(
+        charts.heatmap(frame, "score"), "first", caption="One <1>.", description="Says A & B."
+    )
     book.figure(charts.heatmap(frame, "score"), "second", caption="Two.", description="D.")
     book.table(frame, "third", caption="Three.", description="D.")
     book.figure(charts.heatmap(frame, "score"), "first", caption="Again.", description="D.")
     pages = [page for page, _ in shown]
-    assert [re.search(r"<strong>(.*?)</strong>", page).group(1) for page in pages] == ["Figure 3.1.", "Figure 3.2.", "Table 3.1.", "Figure 3.1."]
-    assert "One &lt;1&gt;." in pages[0] and "<p>Says A &amp; B.</p>" in pages[0] and "0.9" in pages[2]
+    assert [re.search(r"<strong>(.*?)</strong>", page).group(1) for page in pages] == [
+        "Figure 3.1.",
+        "Figure 3.2.",
+        "Table 3.1.",
+        "Figure 3.1.",
+    ]
+    assert (
+        "One &lt;1&gt;." in pages[0] and "<p>Says A &amp; B.</p>" in pages[0] and "0.9" in pages[2]
+    )
     for page, name in zip(pages, ("first", "second", "third"), strict=False):
         link = re.search(r'href="(\.\./results/[^"]+)"', page).group(1)
-        assert (book.directory.parent.parent / "chapters" / link).resolve() == (book.directory / f"{name}.csv").resolve()
+        assert (book.directory.parent.parent / "chapters" / link).resolve() == (
+            book.directory / f"{name}.csv"
+        ).resolve()
         pd.testing.assert_frame_equal(pd.read_csv(book.directory / f"{name}.csv"), frame)
 
 
@@ -60,7 +83,14 @@ def test_every_figure_says_how_to_draw_it_again(book, shown, frame):
     book.uses("our net", revision="abc")
     book.figure(charts.heatmap(frame, "score"), "first", caption="C.", description="D.")
     page = shown[0][0]
-    for part in ("papermill chapters/03_x.ipynb", "torch", "our net", "abc", "seeds", "wall seconds"):
+    for part in (
+        "papermill chapters/03_x.ipynb",
+        "torch",
+        "our net",
+        "abc",
+        "seeds",
+        "wall seconds",
+    ):
         assert part in page
     assert "/secret" not in page and str(book.directory.parents[3]) not in page
 
@@ -73,7 +103,13 @@ def test_a_name_that_is_no_file_name_is_refused(book, frame, name):
 
 def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
     with pytest.raises(ValueError, match="pass data="):
-        book.figure(charts.heatmap(frame, "score"), "empty", caption="C.", description="D.", data=pd.DataFrame())
+        book.figure(
+            charts.heatmap(frame, "score"),
+            "empty",
+            caption="C.",
+            description="D.",
+            data=pd.DataFrame(),
+        )
     book.table(frame, "same", caption="C.", description="D.")
     with pytest.raises(ValueError, match="rename"):
         book.figure(charts.heatmap(frame, "score"), "same", caption="C.", description="D.")
@@ -81,9 +117,14 @@ def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
 
 def test_numbers_are_glued_and_not_shown(book, shown):
     book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3)
-    texts = {o["metadata"]["scrapbook"]["name"]: v["application/papermill.record/text/plain"] for v, o in shown}
+    texts = {
+        o["metadata"]["scrapbook"]["name"]: v["application/papermill.record/text/plain"]
+        for v, o in shown
+    }
     assert texts == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667"}
-    assert all(kind.startswith("application/papermill.record/") for value, _ in shown for kind in value)
+    assert all(
+        kind.startswith("application/papermill.record/") for value, _ in shown for kind in value
+    )
 
 
 def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
@@ -92,31 +133,61 @@ def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
     assert not (book.directory / "claims.json").exists()
     book.close()
     rows = json.loads((book.directory / "claims.json").read_text())
-    assert [(r["id"], r["verdict"]) for r in rows] == [("O901", "reproduced"), ("O902", "not testable here")]
-    assert {"id", "paper", "statement", "reported", "measured", "interval", "n", "seeds", "rule", "verdict"} <= rows[0].keys()
+    assert [(r["id"], r["verdict"]) for r in rows] == [
+        ("O901", "reproduced"),
+        ("O902", "not testable here"),
+    ]
+    assert {
+        "id",
+        "paper",
+        "statement",
+        "reported",
+        "measured",
+        "interval",
+        "n",
+        "seeds",
+        "rule",
+        "verdict",
+    } <= rows[0].keys()
     assert said == "reproduced" and "Up &amp; up." in shown[0][0] and "Said so." in shown[0][0]
-    assert json.loads((book.directory / "provenance.json").read_text())["versions"] == provenance.versions()
+    assert (
+        json.loads((book.directory / "provenance.json").read_text())["versions"]
+        == provenance.versions()
+    )
 
 
 def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
     book.claim("O901", estimates(0.9, 0.8, 0.7))
     book.close()
-    report.Report("03_x", book.profile, tmp_path / "claims.yml")
-    assert not (book.directory / "claims.json").exists() and not (book.directory / "provenance.json").exists()
+    chapter.Report("03_x", book.profile, tmp_path / "claims.yml")
+    assert (
+        not (book.directory / "claims.json").exists()
+        and not (book.directory / "provenance.json").exists()
+    )
 
 
 def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
     book.table(frame, "renamed-since", caption="C.", description="D.")
-    report.Report("03_x", book.profile, tmp_path / "claims.yml")
+    chapter.Report("03_x", book.profile, tmp_path / "claims.yml")
     assert not list(book.directory.glob("*.csv"))
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.123456, "0.123"), (12.345, "12.3"), (999.4, "999"), (999.7, "1,000"), (1234.4, "1,234"), (-1234567.0, "-1,234,567"), (1e-9, "0"), (float("nan"), "nan"), (float("inf"), "inf")],
+    [
+        (0.123456, "0.123"),
+        (12.345, "12.3"),
+        (999.4, "999"),
+        (999.7, "1,000"),
+        (1234.4, "1,234"),
+        (-1234567.0, "-1,234,567"),
+        (1e-9, "0"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
 )
 def test_numbers_are_short_and_never_in_powers_of_ten(value, text):
-    assert report.short(value) == text
+    assert chapter.short(value) == text
 
 
 def test_an_unknown_claim_names_those_that_exist(book):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import scores
+from lib.measures import scores
 
 TOKENS = st.lists(st.integers(0, 5), min_size=2, max_size=14).map(lambda row: torch.tensor([row]))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -18,7 +18,8 @@ def random_pattern(seed: int, batch: int, heads: int, n: int) -> torch.Tensor:
     return logits.masked_fill(~torch.ones(n, n, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
 
 
-# --- targets --------------------------------------------------------------------------------------------------------
+# --- targets
+# --------------------------------------------------------------------------------------------------------
 
 
 @given(TOKENS)
@@ -27,14 +28,19 @@ def test_prefix_and_duplicate_targets_follow_their_definitions(tokens):
     prefix, duplicate = scores.prefix_target(tokens)[0], scores.duplicate_target(tokens)[0]
     for query in range(n):
         earlier = [i for i in range(query) if row[i] == row[query]]
-        assert prefix[query].nonzero().flatten().tolist() == [i + 1 for i in earlier if i + 1 < query]
+        assert prefix[query].nonzero().flatten().tolist() == [
+            i + 1 for i in earlier if i + 1 < query
+        ]
         assert duplicate[query].nonzero().flatten().tolist() == earlier
 
 
 @given(TOKENS, st.integers(-4, 4).filter(bool), SEEDS)
 def test_no_target_lies_ahead_of_its_query_or_on_it(tokens, offset, seed):
     found = scores.prefix_target(tokens)
-    nulls = [scores.shifted(found, offset), scores.prefix_target(tokens, scores.renamed(tokens, np.random.default_rng(seed)))]
+    nulls = [
+        scores.shifted(found, offset),
+        scores.prefix_target(tokens, scores.renamed(tokens, np.random.default_rng(seed))),
+    ]
     for target in [found, scores.previous_target(tokens), scores.duplicate_target(tokens), *nulls]:
         assert not target.triu().any()
 
@@ -44,7 +50,9 @@ def test_the_matched_offset_null_moves_the_keys(tokens, offset):
     """No key may come in from the other side: that key belongs to no query."""
     target = scores.prefix_target(tokens)[0]
     moved = {(q, k + offset) for q, k in target.nonzero().tolist() if 0 <= k + offset < q}
-    assert {tuple(pair) for pair in scores.shifted(target[None], offset)[0].nonzero().tolist()} == moved
+    assert {
+        tuple(pair) for pair in scores.shifted(target[None], offset)[0].nonzero().tolist()
+    } == moved
 
 
 @given(TOKENS, SEEDS)
@@ -58,16 +66,21 @@ def test_the_shuffled_target_keeps_repetition_and_moves_every_word(tokens, seed)
 
 
 def test_previous_target_by_hand():
-    assert scores.previous_target(torch.tensor([[7, 7, 9]])).tolist() == [[[0, 0, 0], [1, 0, 0], [0, 1, 0]]]
+    assert scores.previous_target(torch.tensor([[7, 7, 9]])).tolist() == [
+        [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    ]
 
 
 def test_the_random_target_is_one_earlier_key_drawn_evenly():
     target = scores.random_target(torch.zeros(3000, 4, dtype=torch.long), np.random.default_rng(0))
     assert target.sum(2).tolist() == [[0, 1, 1, 1]] * 3000
-    torch.testing.assert_close(target.float().mean(0)[3], torch.tensor([1 / 3, 1 / 3, 1 / 3, 0]), atol=0.04, rtol=0)
+    torch.testing.assert_close(
+        target.float().mean(0)[3], torch.tensor([1 / 3, 1 / 3, 1 / 3, 0]), atol=0.04, rtol=0
+    )
 
 
-# --- attention ------------------------------------------------------------------------------------------------------
+# --- attention
+# ------------------------------------------------------------------------------------------------------
 
 
 @given(TOKENS, SEEDS)
@@ -78,7 +91,11 @@ def test_scores_of_attention_equal_a_literal_loop(tokens, seed):
     found = scores.attention_to(pattern, scores.weights(targets))
     for row, target in zip(found, targets.values(), strict=True):
         for head in range(2):
-            sums = [sum(float(pattern[0, head, q, k]) for k in range(n) if target[0, q, k]) for q in range(n) if target[0, q].any()]
+            sums = [
+                sum(float(pattern[0, head, q, k]) for k in range(n) if target[0, q, k])
+                for q in range(n)
+                if target[0, q].any()
+            ]
             assert row[0, head] == pytest.approx(np.mean(sums) if sums else 0, abs=1e-5)
             assert -1e-6 <= row[0, head] <= 1 + 1e-5
 
@@ -86,7 +103,13 @@ def test_scores_of_attention_equal_a_literal_loop(tokens, seed):
 def test_perfect_heads_score_one():
     tokens = scores.repeated_random(np.random.default_rng(0), 3, 8, 3, torch.arange(1, 50), bos=0)
     target = scores.prefix_target(tokens)
-    weight = scores.weights({"prefix": target, "offset": scores.shifted(target, 2), "previous": scores.previous_target(tokens)})
+    weight = scores.weights(
+        {
+            "prefix": target,
+            "offset": scores.shifted(target, 2),
+            "previous": scores.previous_target(tokens),
+        }
+    )
     ideal = target / target.sum(2, keepdim=True).clamp(min=1)
     previous = scores.previous_target(tokens).float()
     found = scores.attention_to(torch.stack([ideal, previous], 1), weight)
@@ -95,7 +118,8 @@ def test_perfect_heads_score_one():
     assert (found[1] == 0).all()
 
 
-# --- copying --------------------------------------------------------------------------------------------------------
+# --- copying
+# --------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
@@ -112,9 +136,13 @@ def test_copying_equals_a_literal_loop(tokens, seed):
         shares = []
         for q in range(n):
             attended = tokens[0, int(pattern[0, head, q].argmax())]
-            raised = {int(t): max(0.0, float(by_token[head, q, t])) for t in tokens[0]}  # each word of the sample once
+            raised = {
+                int(t): max(0.0, float(by_token[head, q, t])) for t in tokens[0]
+            }  # each word of the sample once
             a = raised[int(attended)]
-            shares.append(4 * a / (a + sum(raised.values())) - 1 if a + sum(raised.values()) > 0 else -1)
+            shares.append(
+                4 * a / (a + sum(raised.values())) - 1 if a + sum(raised.values()) > 0 else -1
+            )
         assert found[0, head] == pytest.approx(np.mean(shares), abs=1e-5)
     assert ((found >= -1) & (found <= 1 + 1e-6)).all()
 
@@ -142,14 +170,16 @@ def test_nulls_of_copying_share_the_work():
 @given(TOKENS)
 def test_distinct_tokens_stand_in_order_of_occurrence(tokens):
     distinct, column, count = scores.distinct_tokens(tokens)
-    for row, found, where, n in zip(tokens.tolist(), distinct.tolist(), column.tolist(), count.tolist(), strict=True):
+    for row, found, where, n in zip(
+        tokens.tolist(), distinct.tolist(), column.tolist(), count.tolist(), strict=True
+    ):
         assert found[:n] == list(dict.fromkeys(row))
         assert set(found[n:]) <= {-1}
         assert [found[k] for k in where] == row
 
 
-
-# --- the rest -------------------------------------------------------------------------------------------------------
+# --- the rest
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_in_context_score_is_late_minus_early():
@@ -169,7 +199,13 @@ def test_planned_lengths_fit_and_are_three(context, wanted, repeats):
 
 def test_planned_lengths_by_hand():
     assert scores.plan_lengths(1024, [25, 50, 100], 4) == [(25, 4), (50, 4), (100, 4)]
-    assert scores.plan_lengths(128, [25, 50, 100], 4) == [(15, 4), (25, 4), (31, 4), (50, 2), (63, 2)]
+    assert scores.plan_lengths(128, [25, 50, 100], 4) == [
+        (15, 4),
+        (25, 4),
+        (31, 4),
+        (50, 2),
+        (63, 2),
+    ]
     with pytest.raises(ValueError, match="A context of 6 tokens"):
         scores.plan_lengths(6, [25, 50, 100], 4)
 
@@ -184,14 +220,21 @@ def test_repeated_random_blocks():
     tokens = scores.repeated_random(rng, 5, 6, 3, torch.arange(10, 20), bos=0)
     assert tokens.shape == (5, 19) and (tokens[:, 0] == 0).all()
     block = tokens[:, 1:7]
-    assert torch.equal(tokens[:, 1:], block.repeat(1, 3)) and all(len(set(row)) == 6 for row in block.tolist())
+    assert torch.equal(tokens[:, 1:], block.repeat(1, 3)) and all(
+        len(set(row)) == 6 for row in block.tolist()
+    )
     assert len({tuple(row) for row in block.tolist()}) == 5
-    assert scores.repeated_random(rng, 2, 30, 2, torch.arange(10), bos=None).shape == (2, 60)  # too few words: some come twice
+    assert scores.repeated_random(rng, 2, 30, 2, torch.arange(10), bos=None).shape == (
+        2,
+        60,
+    )  # too few words: some come twice
 
 
 def test_labels_ask_for_every_length():
     prefix = torch.tensor([[[0.9, 0.9, 0.1, 0.9, 0.9]], [[0.8, 0.2, 0.1, 0.8, 0.8]]])
     null_high = torch.tensor([[[0.1, 0.1, 0.1, 0.95, 0.1]], [[0.1, 0.1, 0.1, 0.1, 0.1]]])
     copying = torch.tensor([[0.5, 0.5, 0.5, 0.5, -0.5]])
-    assert scores.is_induction(prefix, null_high, copying, 0.4).tolist() == [[True, False, False, False, False]]
+    assert scores.is_induction(prefix, null_high, copying, 0.4).tolist() == [
+        [True, False, False, False, False]
+    ]
     assert scores.is_positional(prefix, 0.4).tolist() == [[False, True, False, False, False]]

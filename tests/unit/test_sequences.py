@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lib.sequences import BigramBlocks, Phrases, RepeatedRandom, repeat_to_fill
+from lib.data.sequences import BigramBlocks, Phrases, RepeatedRandom, repeat_to_fill
 
 ALL = [BigramBlocks(size=40), Phrases(size=40), RepeatedRandom(size=40)]
 
@@ -18,7 +18,11 @@ def draw(corpus, size=200, seed=0):
 def test_contract(corpus):
     tokens = draw(corpus)
     assert tokens.shape == (200, corpus.context) and tokens.dtype == np.int64
-    assert (tokens[:, 0] == 0).all() and tokens[:, 1:].min() >= 1 and tokens.max() == len(corpus.words) - 1
+    assert (
+        (tokens[:, 0] == 0).all()
+        and tokens[:, 1:].min() >= 1
+        and tokens.max() == len(corpus.words) - 1
+    )
     assert corpus.words[0] == "<bos>" and len(set(corpus.words)) == 41
     assert np.array_equal(tokens, draw(corpus)) and not np.array_equal(tokens, draw(corpus, seed=1))
 
@@ -34,14 +38,19 @@ def test_bigram_blocks_follow_their_chain_and_repeat():
     fits = np.stack([(tokens[:, 1 + n :] == tokens[:, 1:-n]).all(1) for n in range(5, 10)])
     assert fits.any(axis=0).all()  # every text has a period within the bounds
     counts = np.zeros((6, 6))
-    np.add.at(counts, (tokens[:, 1:5].ravel() - 1, tokens[:, 2:6].ravel() - 1), 1)  # the first block, before any repeat
+    np.add.at(
+        counts, (tokens[:, 1:5].ravel() - 1, tokens[:, 2:6].ravel() - 1), 1
+    )  # the first block, before any repeat
     rows = counts.sum(axis=1, keepdims=True)
     assert (np.abs(counts / rows - chain) < 5 * np.sqrt(chain * (1 - chain) / rows)).all()
-    assert np.array_equal(corpus.chain(), BigramBlocks(size=6, context=40, shortest=5, longest=9).chain())
+    assert np.array_equal(
+        corpus.chain(), BigramBlocks(size=6, context=40, shortest=5, longest=9).chain()
+    )
 
 
 def test_phrases_come_back():
-    """Every text is made of its three phrases, so its tokens are few; frequencies fall with rank."""
+    """Every text is made of its three phrases, so its tokens are few; frequencies fall with
+    rank."""
     corpus = Phrases(size=500, context=128, phrases=3, shortest=4, longest=9)
     tokens = draw(corpus, 2_000)
     assert max(len(set(row)) for row in tokens[:, 1:].tolist()) <= 27
@@ -52,7 +61,12 @@ def test_phrases_come_back():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: BigramBlocks(longest=64), lambda: Phrases(shortest=0), lambda: RepeatedRandom(block=64)]
+    "make",
+    [
+        lambda: BigramBlocks(longest=64),
+        lambda: Phrases(shortest=0),
+        lambda: RepeatedRandom(block=64),
+    ],
 )
 def test_what_does_not_fit_is_named(make):
     with pytest.raises(ValueError, match="context"):

@@ -1,4 +1,5 @@
-"""Intervals that cover, p-values that are uniform when nothing is there, and corrections against literal loops."""
+"""Intervals that cover, p-values that are uniform when nothing is there, and corrections against
+literal loops."""
 
 import math
 
@@ -9,13 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import statistics as ours
+from lib.measures import statistics as ours
 
 VALUES = st.lists(st.integers(-3, 3).map(float), min_size=3, max_size=20)  # few values: many ties
 
 
 def test_the_interval_of_a_mean_covers_as_often_as_it_says():
-    """400 experiments of 40 normal samples: 95 % +- 3.3 % would be four standard errors of the count."""
+    """400 experiments of 40 normal samples: 95 % +- 3.3 % would be four standard errors of the
+    count."""
     rng = np.random.default_rng(0)
     samples = torch.from_numpy(rng.normal(1.0, 2.0, size=(40, 400)))
     found = ours.bootstrap_mean(samples, rng, resamples=1000)
@@ -28,17 +30,28 @@ def test_the_interval_of_a_mean_covers_as_often_as_it_says():
 
 def test_intervals_keep_their_shape_and_level():
     samples = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 2, 3)))
-    wide, narrow = (ours.bootstrap_mean(samples, np.random.default_rng(1), level=level) for level in (0.99, 0.5))
+    wide, narrow = (
+        ours.bootstrap_mean(samples, np.random.default_rng(1), level=level) for level in (0.99, 0.5)
+    )
     assert wide.low.shape == (2, 3)
-    assert ((wide.low < narrow.low) & (narrow.low < wide.value) & (wide.value < narrow.high) & (narrow.high < wide.high)).all()
+    assert (
+        (wide.low < narrow.low)
+        & (narrow.low < wide.value)
+        & (wide.value < narrow.high)
+        & (narrow.high < wide.high)
+    ).all()
 
 
 def test_the_same_generator_gives_the_same_bits():
     samples = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 5)))
     a, b, c = (ours.bootstrap_mean(samples, np.random.default_rng(seed)) for seed in (3, 3, 4))
-    assert torch.equal(a.low, b.low) and torch.equal(a.high, b.high) and not torch.equal(a.low, c.low)
+    assert (
+        torch.equal(a.low, b.low) and torch.equal(a.high, b.high) and not torch.equal(a.low, c.low)
+    )
     x, y = torch.arange(9.0), torch.tensor([1.0, 0, 2, 3, 5, 4, 6, 8, 7])
-    assert ours.spearman_interval(x, y, np.random.default_rng(3)) == ours.spearman_interval(x, y, np.random.default_rng(3))
+    assert ours.spearman_interval(x, y, np.random.default_rng(3)) == ours.spearman_interval(
+        x, y, np.random.default_rng(3)
+    )
 
 
 def test_one_unit_has_no_interval():

@@ -1,4 +1,5 @@
-"""Training is repeatable to the bit, survives kill -9 at any moment, and never reads what is stale or broken."""
+"""Training is repeatable to the bit, survives kill -9 at any moment, and never reads what is stale
+or broken."""
 
 import os
 import subprocess
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib import recipes, training
-from lib.organisms import OrganismForCausalLM
-from lib.recipes import Architecture, Recipe, grid
+from lib import sources
+from lib.models import recipes, training
+from lib.models.organisms import OrganismForCausalLM
+from lib.models.recipes import Architecture, Recipe, grid
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Recipe(
@@ -49,7 +51,9 @@ def test_a_run_holds_what_it_promises(reference):
     assert reference == training.directory(TINY, 3, reference.parent)
     assert [step for step, _ in training.snapshots(reference)] == [0, 20, 40, 60]
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        assert (training.snapshots(reference)[-1][1] / name).stat().st_mode & 0o044  # others may read it
+        assert (
+            training.snapshots(reference)[-1][1] / name
+        ).stat().st_mode & 0o044  # others may read it
     log = training.read_log(reference)
     assert log["step"].tolist() == list(range(60))
     assert log["loss"][-10:].mean() < log["loss"][:10].mean() - 0.1  # it learns
@@ -70,7 +74,9 @@ def test_repeat_is_equal_to_the_bit_and_seeds_differ(reference, tmp_path):
     assert weights(again) == weights(reference)
     assert training.read_log(again).equals(training.read_log(reference))
     assert all(a != b for a, b in zip(weights(other), weights(again), strict=True))
-    assert torch.equal(before, torch.random.get_rng_state())  # nobody else's random numbers were touched
+    assert torch.equal(
+        before, torch.random.get_rng_state()
+    )  # nobody else's random numbers were touched
 
 
 def test_a_finished_run_is_not_repeated(reference, monkeypatch):
@@ -83,7 +89,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from lib import training
+from lib.models import training
 from tests.unit.test_training import TINY
 
 def die(*_, **__):
@@ -120,11 +126,14 @@ for name, child in children.items():
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> tuple[Path, dict[str, str]]:
-    """Runs killed at different moments, and one run that two processes ask for at once: folder and exit codes."""
+    """Runs killed at different moments, and one run that two processes ask for at once: folder and
+    exit codes."""
     folder = tmp_path_factory.mktemp("killed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILL, str(folder)]
-    out = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    out = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
     return folder, dict(line.split("=") for line in out.stdout.splitlines())
 
 
@@ -205,25 +214,33 @@ def test_read_only_folder(tmp_path):
         training.ensure(TINY, 3, tmp_path)
 
 
-def test_fingerprint_follows_what_the_weights_depend_on(monkeypatch):
+def test_fingerprint_follows_what_the_weights_depend_on(monkeypatch, tmp_path):
     """Recipe and code change it; comments, docstrings and other recipes do not."""
     base = training.fingerprint(TINY)
     assert training.fingerprint(TINY.model_copy(update={"lr": 2e-2})) != base
-    sources = {}
-    monkeypatch.setattr(training, "_tree", lambda m, tree=training._tree: sources.get(m) or tree(m))
-    path = ROOT / "lib" / "sequences.py"
-    text = path.read_text()
-    sources["lib.sequences"] = training.ast.parse("# a comment\n" + text.replace('"""Token-level', '"""Other'))
+    said = {}
+    monkeypatch.setattr(
+        sources, "file", lambda m, lib=sources.LIB, file=sources.file: said.get(m) or file(m, lib)
+    )
+    text, changed = sources.file("lib.data.sequences").read_text(), tmp_path / "changed.py"
+    said["lib.data.sequences"] = changed
+    changed.write_text("# a comment\n" + text.replace('"""Token-level', '"""Other'))
     assert training.fingerprint(TINY) == base
-    sources["lib.sequences"] = training.ast.parse(text.replace("self.context - 1", "self.context - 2"))
+    changed.write_text(text.replace("self.context - 1", "self.context - 2"))
     assert training.fingerprint(TINY) != base
-    assert "lib.recipes" not in training._closure("lib.organisms") | training._closure("lib.sequences")
+    assert "lib.models.recipes" not in sources.closure(
+        ["lib.models.organisms", "lib.data.sequences"]
+    )
 
 
 def test_scaled_keeps_the_shape_of_the_schedule():
     recipe = recipes.RECIPES["two_layer"]
     tenth = training.scaled(recipe, 0.1)
-    assert tenth.steps == round(recipe.steps / 10) and tenth.snapshots[0] == 0 and tenth.snapshots[-1] == tenth.steps
+    assert (
+        tenth.steps == round(recipe.steps / 10)
+        and tenth.snapshots[0] == 0
+        and tenth.snapshots[-1] == tenth.steps
+    )
     assert training.scaled(recipe, 1) is recipe and training.scaled(recipe, 1e-6).steps == 8
     with pytest.raises(ValueError, match="training_scale"):
         training.scaled(recipe, 0)
@@ -244,7 +261,10 @@ def test_every_recipe_names_its_own_place_and_a_corpus_that_opens():
     for name, recipe in recipes.RECIPES.items():
         assert name == recipe.name
         if recipe.corpus in ("bigram_blocks", "phrases"):
-            assert recipe.make_corpus().batch(np.random.default_rng(0), 2).shape == (2, recipe.make_corpus().context)
+            assert recipe.make_corpus().batch(np.random.default_rng(0), 2).shape == (
+                2,
+                recipe.make_corpus().context,
+            )
 
 
 def test_learning_rate():

@@ -7,11 +7,17 @@ import spacy
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from lib import organisms
-from lib.triplets import Document, Link, Tree, collate, of_doc, places, relation_of, syntax
+from lib.data.triplets import Document, Link, Tree, collate, of_doc, places, relation_of, syntax
+from lib.models import organisms
 
 WORDS = ["the", "old", "fox", "sees", "a", "hen", ",", "barely", "."]
-TREE = Tree(tuple(WORDS), (True,) * 5 + (False, True, False, False), (2, 2, 3, 3, 5, 3, 3, 3, 3), ("det", "amod", "nsubj", "ROOT", "det", "obj", "punct", "advmod", "punct"), ("DET", "ADJ", "NOUN", "VERB", "DET", "NOUN", "PUNCT", "ADV", "PUNCT"))
+TREE = Tree(
+    tuple(WORDS),
+    (True,) * 5 + (False, True, False, False),
+    (2, 2, 3, 3, 5, 3, 3, 3, 3),
+    ("det", "amod", "nsubj", "ROOT", "det", "obj", "punct", "advmod", "punct"),
+    ("DET", "ADJ", "NOUN", "VERB", "DET", "NOUN", "PUNCT", "ADV", "PUNCT"),
+)
 
 
 def triples(document: Document) -> set[tuple[str, str, str]]:
@@ -20,7 +26,12 @@ def triples(document: Document) -> set[tuple[str, str, str]]:
 
 
 def test_syntax_by_hand():
-    assert triples(syntax(TREE)) == {("subj", "sees", "fox"), ("obj", "sees", "hen"), ("mod", "fox", "old"), ("mod", "sees", "barely")}
+    assert triples(syntax(TREE)) == {
+        ("subj", "sees", "fox"),
+        ("obj", "sees", "hen"),
+        ("mod", "fox", "old"),
+        ("mod", "sees", "barely"),
+    }
     assert syntax(TREE).text == "the old fox sees a hen, barely."
 
 
@@ -39,12 +50,15 @@ def test_a_tree_survives_spacy():
 
 @pytest.fixture(scope="module")
 def letters():
-    """A tokenizer whose tokens are pairs of letters, spaces in front of the first: `the fox` -> `th`, `e`, ` f`, `ox`."""
+    """A tokenizer whose tokens are pairs of letters, spaces in front of the first: `the fox` ->
+    `th`, `e`, ` f`, `ox`."""
     inner = Tokenizer(models.WordLevel({}, unk_token="?"))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]{1,2}"), "isolated")
     text = "the old fox sees a hen, barely."
     parts = [piece for piece, _ in inner.pre_tokenizer.pre_tokenize_str(text)]
-    inner.model = models.WordLevel({piece: i for i, piece in enumerate(["?", *dict.fromkeys(parts)])}, unk_token="?")
+    inner.model = models.WordLevel(
+        {piece: i for i, piece in enumerate(["?", *dict.fromkeys(parts)])}, unk_token="?"
+    )
     return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="?")
 
 
@@ -52,7 +66,23 @@ def test_words_of_several_tokens(letters):
     """th|e| ol|d| fo|x| se|es| a| he|n,| ba|re|ly|. -- the comma shares the last token of `hen`."""
     document = syntax(TREE)
     ids, first = places(letters, document)
-    assert letters.convert_ids_to_tokens(ids) == ["th", "e", " ol", "d", " fo", "x", " se", "es", " a", " he", "n,", " ba", "re", "ly", "."]
+    assert letters.convert_ids_to_tokens(ids) == [
+        "th",
+        "e",
+        " ol",
+        "d",
+        " fo",
+        "x",
+        " se",
+        "es",
+        " a",
+        " he",
+        "n,",
+        " ba",
+        "re",
+        "ly",
+        ".",
+    ]
     assert first == [0, 2, 4, 6, 8, 9, 10, 11, 14]
     assert places(letters, document, "whole")[1] == [-1, -1, -1, -1, 8, -1, 10, -1, 14]
 
@@ -71,16 +101,23 @@ def words():
 
 def test_collate_places_every_mention_of_the_head_and_the_first_of_the_tail(words):
     found = collate([graph_document()], words, ["uses"], 16).triplets
-    assert list(zip(found.source.tolist(), found.target.tolist(), strict=True)) == [(2, 4), (7, 4), (5, 8)]
+    assert list(zip(found.source.tolist(), found.target.tolist(), strict=True)) == [
+        (2, 4),
+        (7, 4),
+        (5, 8),
+    ]
     assert found.fact.tolist() == [0, 0, 1] and found.first.tolist() == [4, 7, 8]
 
 
 def test_alternatives_are_visible_of_the_class_and_not_true_themselves(words):
-    """For B -> C at once: nothing else is visible. Later, D is. For D -> E: B and C; E comes last."""
+    """For B -> C at once: nothing else is visible. Later, D is. For D -> E: B and C; E comes
+    last."""
     found = collate([graph_document()], words, ["uses"], 16, alternatives=3).triplets
     assert found.other_tails.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
     assert found.other_sources.tolist() == [[-1, -1, -1], [5, -1, -1], [4, 2, -1]]
-    both = Document.of_words(["B", "C", "D", "E"], [Link("uses", (0,), (2,)), Link("uses", (0,), (3,))], ["entity"] * 4)
+    both = Document.of_words(
+        ["B", "C", "D", "E"], [Link("uses", (0,), (2,)), Link("uses", (0,), (3,))], ["entity"] * 4
+    )
     found = collate([both], words, ["uses"], 16, alternatives=3).triplets
     assert found.other_tails.tolist() == [[2, -1, -1], [2, -1, -1]]  # C; D and E are both true of B
     assert found.other_sources.tolist() == [[2, -1, -1], [2, 3, -1]]
@@ -91,15 +128,21 @@ def test_partners_are_joined_by_another_relation_and_known_pairs_are_never_false
     told = Document.of_words(["B", "C", "D", "E"], links, ["entity"] * 4)
     found = collate([told], words, ["uses", "makes"], 16, reverse=True, alternatives=3).triplets
     uses = found.at(found.relation == 1)  # B makes E; C and D are other tails, and D is what B uses
-    assert uses.other_tails.tolist() == [[3, 2, -1]] and uses.partner.tolist() == [[True, False, False]]
+    assert uses.other_tails.tolist() == [[3, 2, -1]] and uses.partner.tolist() == [
+        [True, False, False]
+    ]
     known = replace(told, known=frozenset({("makes", "B", "C")}))
     found = collate([known], words, ["uses", "makes"], 16, alternatives=3).triplets
     assert found.other_tails[1].tolist() == [3, -1, -1]
 
 
 def test_the_nearest_alternatives_are_kept(words):
-    row = Document.of_words(["x", "B", "C", "D", "E"], [Link("uses", (1,), (4,))], [None] + ["entity"] * 4)
-    assert collate([row], words, ["uses"], 16, alternatives=1).triplets.other_tails.tolist() == [[4]]
+    row = Document.of_words(
+        ["x", "B", "C", "D", "E"], [Link("uses", (1,), (4,))], [None] + ["entity"] * 4
+    )
+    assert collate([row], words, ["uses"], 16, alternatives=1).triplets.other_tails.tolist() == [
+        [4]
+    ]
 
 
 def test_reversed_triplets_swap_the_roles(words):
@@ -110,16 +153,36 @@ def test_reversed_triplets_swap_the_roles(words):
 
 
 def test_what_cannot_be_placed_is_counted(words):
-    document = Document.of_words(["B", "B", "C"], [Link("uses", (0,), (1,)), Link("uses", (0,), (2,))], ["entity"] * 3)
+    document = Document.of_words(
+        ["B", "B", "C"], [Link("uses", (0,), (1,)), Link("uses", (0,), (2,))], ["entity"] * 3
+    )
     encoded = collate([document], words, ["uses"], 16)
-    assert len(encoded.triplets) == 1 and encoded.left_out == {"triplets with a word without a token": 0, "triplets of one token": 1}
-    assert collate([graph_document()], words, ["uses"], 6).left_out["triplets with a word without a token"] == 1
+    assert len(encoded.triplets) == 1 and encoded.left_out == {
+        "triplets with a word without a token": 0,
+        "triplets of one token": 1,
+    }
+    assert (
+        collate([graph_document()], words, ["uses"], 6).left_out[
+            "triplets with a word without a token"
+        ]
+        == 1
+    )
     with pytest.raises(ValueError, match="None of 1 documents"):
         collate([document], words, ["unknown"], 16)
 
 
 def test_parts_are_the_same_documents(words):
-    encoded = collate([graph_document(), graph_document().of_words(["x", "y", "B", "C"], [Link("uses", (2,), (3,))], [None, None, "entity", "entity"])], words, ["uses"], 16)
+    encoded = collate(
+        [
+            graph_document(),
+            graph_document().of_words(
+                ["x", "y", "B", "C"], [Link("uses", (2,), (3,))], [None, None, "entity", "entity"]
+            ),
+        ],
+        words,
+        ["uses"],
+        16,
+    )
     part = encoded.part(1, 2)
     assert part.tokens.tolist() == [words("x y B C")["input_ids"]] and part.lengths.tolist() == [5]
     assert part.triplets.document.tolist() == [0] and part.triplets.source.tolist() == [3]

@@ -5,10 +5,11 @@ import pytest
 import spacy
 import torch
 
-from lib import gold, organisms, triplets
-from lib.lexicon import CATEGORIES, COLUMNS, HELD_OUT, LABELS, RELATIONS
-from lib.tasks import JUSTIFY, TASKS, prompts, true_pairs
-from lib.worlds import SHARES, World
+from lib.data import gold, triplets
+from lib.data.fewshot import JUSTIFY, TASKS, prompts, true_pairs
+from lib.data.lexicon import CATEGORIES, COLUMNS, HELD_OUT, LABELS, RELATIONS
+from lib.data.worlds import SHARES, World
+from lib.models import organisms
 
 WORLD = World()
 
@@ -28,7 +29,9 @@ def test_it_is_a_corpus(rng):
     assert (batch[:, 0] == 0).all() and (batch[:, 1:] > 0).all() and batch.max() < len(WORLD.words)
     assert WORLD.words[0] == "<bos>" and len(set(WORLD.words)) == len(WORLD.words)
     tokenizer = organisms.tokenizer(WORLD.words)
-    assert tokenizer(" ".join(WORLD.words[t] for t in batch[0, 1:]))["input_ids"] == batch[0].tolist()
+    assert (
+        tokenizer(" ".join(WORLD.words[t] for t in batch[0, 1:]))["input_ids"] == batch[0].tolist()
+    )
 
 
 def test_the_same_seeds_give_the_same_world_and_documents():
@@ -39,7 +42,8 @@ def test_the_same_seeds_give_the_same_world_and_documents():
 
 
 def test_the_graph_is_even(rng):
-    """Every relation holds of as many pairs, no pair has two relations, no entity is a hub, nothing relates to itself."""
+    """Every relation holds of as many pairs, no pair has two relations, no entity is a hub, nothing
+    relates to itself."""
     for facts in WORLD.graph:
         assert len({(s, o) for s, _, o in facts}) == len(facts) and all(s != o for s, _, o in facts)
         assert (np.unique(facts[:, 1], return_counts=True)[1] == WORLD.edges).all()
@@ -64,7 +68,12 @@ def test_sentences_follow_the_grammar_and_vary(rng):
             ids = [WORLD.ids[word] for word in tree.words]
             for child, (head, label) in enumerate(zip(tree.heads, tree.labels, strict=True)):
                 if label in ("nsubj", "obj"):
-                    assert ids[child] in WORLD.grammar["subject" if label == "nsubj" else "object"][verbs[ids[head]]]
+                    assert (
+                        ids[child]
+                        in WORLD.grammar["subject" if label == "nsubj" else "object"][
+                            verbs[ids[head]]
+                        ]
+                    )
                 if label == "amod":
                     assert ids[child] in WORLD.grammar["adjective"][ids[head]]
     shown = set(sample.cell.ravel())
@@ -93,7 +102,10 @@ def test_repeats_and_translations_do_what_they_say(rng):
     sample = WORLD.documents(rng, 30, "repeats")
     for row, length in zip(sample.tokens, sample.detail["length"], strict=True):
         assert (row[1 + length :] == row[1 : WORLD.context - length]).all()
-    text = [" ".join(WORLD.words[t] for t in row[1:]) for row in WORLD.documents(rng, 30, "translations").tokens]
+    text = [
+        " ".join(WORLD.words[t] for t in row[1:])
+        for row in WORLD.documents(rng, 30, "translations").tokens
+    ]
     for part in (unit for row in text for unit in row.split(" . ")[:-1]):
         source, other = (side.split() for side in part.split(" = "))
         assert [word + "o" for word in source] == other
@@ -104,7 +116,9 @@ def test_stories_keep_their_pairs(rng):
         told: dict[int, int] = {}
         for start in range(1, len(row) - 3, 4):
             assert told.setdefault(row[start], row[start + 2]) == row[start + 2]
-        assert len(told) <= 3 and all(category_of(token) == "name" for pair in told.items() for token in pair)
+        assert len(told) <= 3 and all(
+            category_of(token) == "name" for pair in told.items() for token in pair
+        )
 
 
 def test_unknown_kinds_and_tasks_are_named(rng):
@@ -126,7 +140,7 @@ def test_prompts_follow_the_rule_of_the_task(task, rng):
         lines = np.append(row[1:], last).reshape(-1, 3)
         for a, b, said in lines:
             i, j = order[category_of(a)], order[category_of(b)]
-            expected = (i if classes == 2 else i * len(names) + j)
+            expected = i if classes == 2 else i * len(names) + j
             assert WORLD.words[said] == str(expected) and (classes != 2 or i != j)
         assert len(set(lines[:-1, 2])) == classes  # every class is demonstrated
 
@@ -147,25 +161,46 @@ def test_gold_documents_place_their_triplets_on_tokens(rng):
     facts = {tuple(fact) for fact in WORLD.graph.reshape(-1, 3)}
     said = list(RELATIONS.values())
     sample = WORLD.documents(rng, 30, "graph")
-    encoded = triplets.collate(gold.documents(WORLD, sample), tokenizer, list(RELATIONS), WORLD.context)
-    assert torch.equal(encoded.tokens, torch.from_numpy(sample.tokens)) and not any(encoded.left_out.values())
+    encoded = triplets.collate(
+        gold.documents(WORLD, sample), tokenizer, list(RELATIONS), WORLD.context
+    )
+    assert torch.equal(encoded.tokens, torch.from_numpy(sample.tokens)) and not any(
+        encoded.left_out.values()
+    )
     found = encoded.triplets
-    s, o = encoded.tokens[found.document, found.source], encoded.tokens[found.document, found.target]
-    assert {(int(a), WORLD.ids[said[r]], int(b)) for a, r, b in zip(s, found.relation, o, strict=True)} <= facts
+    s, o = (
+        encoded.tokens[found.document, found.source],
+        encoded.tokens[found.document, found.target],
+    )
+    assert {
+        (int(a), WORLD.ids[said[r]], int(b)) for a, r, b in zip(s, found.relation, o, strict=True)
+    } <= facts
     stated = sum(row.tolist().count(WORLD.ids[word]) for row in sample.tokens for word in said)
     assert len(found) > stated * 0.9
 
 
 def test_spacy_docs_of_gold_trees_give_the_gold_triplets(rng):
-    """The same subj, obj and mod, whether read from the world or from the Docs, up to sentences that were cut off."""
+    """The same subj, obj and mod, whether read from the world or from the Docs, up to sentences
+    that were cut off."""
     sample = WORLD.documents(rng, 25, "sentences")
-    for document, parsed in zip(gold.documents(WORLD, sample), gold.docs(WORLD, sample, spacy.blank("en").vocab), strict=True):
+    for document, parsed in zip(
+        gold.documents(WORLD, sample),
+        gold.docs(WORLD, sample, spacy.blank("en").vocab),
+        strict=True,
+    ):
         start, links = 0, []
         for doc in parsed:
             assert doc.has_annotation("DEP")
-            links += [(x.relation, start + x.head[0], start + x.tail[0]) for x in triplets.syntax(triplets.of_doc(doc)).links]
+            links += [
+                (x.relation, start + x.head[0], start + x.tail[0])
+                for x in triplets.syntax(triplets.of_doc(doc)).links
+            ]
             start += len(doc)
-        own = [(x.relation, x.head[0], x.tail[0]) for x in document.links if max(x.head[0], x.tail[0]) < start]
+        own = [
+            (x.relation, x.head[0], x.tail[0])
+            for x in document.links
+            if max(x.head[0], x.tail[0]) < start
+        ]
         assert sorted(own) == sorted(links) and own
 
 

@@ -1,0 +1,325 @@
+"""Find the induction heads of any model (Olsson et al. 2022): one entry point, `detect`.
+
+Idea: feed repeats of random tokens, at several lengths of the repeated block, and ask of every head
+how much of its
+attention goes to the tokens that followed the current one before (prefix matching), and whether it
+raises the token
+that it looks at (copying). Beside each score stand its nulls: the same keys moved a few places
+(matched offset), and
+the keys that belong to another token of the sequence (shuffled target), with intervals over
+sequences.
+
+    found = detect(opened, rng)
+    found.heads       # one row a head: label, scores at the worst length, weights' own scores
+    found.lengths     # one row per head and repeat length, with intervals and nulls
+
+Two copying scores are given. `copying_unrepeated` is the paper's, on tokens that do not repeat;
+there an induction head
+finds no match and spreads its attention, so that even a perfect one scores low. `copying` is the
+same ratio on repeats,
+where the head has something to copy; labels use it.
+
+Caveat: the tokens are random, so this finds the literal ability and says nothing of what heads do
+on real text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lib.measures import circuits, scores
+from lib.measures.statistics import Estimate, bootstrap_mean
+from lib.tracing import capture
+
+OFFSETS = (
+    -3,
+    -2,
+    2,
+    3,
+)  # of the matched-offset null: near enough to be as old, far enough to be other tokens
+LABELS = ("induction head", "positional copier", "previous-token head", "other")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What `detect` found. `heads`: one row a head, with its name `layer.head`, its scores, the
+    upper end of its nulls
+    and its label; `lengths`: one row per head and repeat length, with intervals."""
+
+    heads: pd.DataFrame
+    lengths: pd.DataFrame
+
+    def of(self, label: str) -> list[tuple[int, int]]:
+        """(layer, head) of every head with a label, the strongest first."""
+        rows = self.heads[self.heads.label == label].sort_values("prefix", ascending=False)
+        return list(zip(rows.layer, rows["head"], strict=True))
+
+
+def detect(
+    opened,
+    rng: np.random.Generator,
+    lengths: list[int] | None = None,
+    repeats: int = 4,
+    examples: int = 10,
+    threshold: float = 0.4,
+    resamples: int = 2000,
+) -> Detection:
+    """Score every head at every repeat length and label it.
+
+    lengths: of the repeated block, in tokens; those that do not fit the context give way to shorter
+    ones.
+    Labels: *induction head*, see `scores.is_induction`; *positional copier*: over the threshold at
+    some length only;
+    *previous-token head*: at least `threshold` of its attention on the token before; else *other*.
+    """
+    plan = scores.plan_lengths(opened.context, lengths or [25, 50, 100], repeats)
+    samples = [probe(opened, rng, length, times, examples) for length, times in plan]
+    attention = [attention_scores(opened, tokens, rng) for tokens in samples]
+    copied = {
+        **copying_scores(opened, samples[0]),
+        "copying_unrepeated": copying_scores(
+            opened, probe(opened, rng, plan[0][0], 1, examples, bos=False)
+        )["copying"],
+    }
+    table = pd.concat(
+        [
+            _length_rows(a, length, rng, resamples)
+            for a, (length, _) in zip(attention, plan, strict=True)
+        ],
+        ignore_index=True,
+    )
+    return Detection(
+        _label(
+            _head_rows(table, {k: v.mean(0) for k, v in copied.items()}, opened),
+            threshold,
+            len(plan),
+            table,
+        ),
+        table,
+    )
+
+
+def probe(
+    opened, rng: np.random.Generator, length: int, repeats: int, examples: int, bos: bool = True
+) -> Int[Tensor, "examples position"]:
+    """Repeated random tokens for a model: neither its most nor its least common tokens, after BOS
+    if it has one."""
+    candidates = scores.middle_tokens(opened.vocabulary, _not_words(opened))
+    return scores.repeated_random(
+        rng, examples, length, repeats, candidates, opened.bos if bos else None
+    )
+
+
+def _not_words(opened) -> list[int]:
+    """Ids of special tokens and of raw bytes (`<0x0A>`), which training hardly ever shows to a
+    model."""
+    words = opened.tokenizer.get_vocab()
+    return [i for word, i in words.items() if word.startswith("<") and word.endswith(">")]
+
+
+def attention_scores(
+    opened, tokens: Int[Tensor, "batch position"], rng: np.random.Generator
+) -> dict[str, Float[Tensor, "batch layer head"]]:
+    """prefix, previous and duplicate of every head and sequence, each with its nulls `_shuffled`
+    and `_offset`.
+
+    One pass up to the last pattern; no logits are made.
+    """
+    weight = _weights(tokens, rng)
+    on_device = capture.near(opened, torch.stack(list(weight.values())))
+    found = capture.stream(
+        opened, tokens, lambda layer, z, pattern: {"score": scores.attention_to(pattern, on_device)}
+    )["score"]
+    return {
+        name: row.permute(1, 0, 2) for name, row in zip(weight, found.transpose(0, 1), strict=True)
+    }
+
+
+def _weights(
+    tokens: Int[Tensor, "batch position"], rng: np.random.Generator
+) -> dict[str, Float[Tensor, "batch query key"]]:
+    """What counts for each score and each of its nulls, weighted so that attention times weight
+    sums to the score."""
+    other = scores.renamed(tokens, rng)
+    targets = {
+        "prefix": (scores.prefix_target(tokens), scores.prefix_target(tokens, other)),
+        "previous": (scores.previous_target(tokens), scores.random_target(tokens, rng)),
+        "duplicate": (scores.duplicate_target(tokens), scores.duplicate_target(tokens, other)),
+    }
+    weight = {}
+    for name, (target, shuffled) in targets.items():
+        weight[name], weight[f"{name}_shuffled"] = scores.weights({"it": target, "null": shuffled})
+        weight[f"{name}_offset"] = scores.weights(
+            {str(k): scores.shifted(target, k) for k in OFFSETS}
+        ).mean(0)
+    return weight
+
+
+def copying_scores(
+    opened, tokens: Int[Tensor, "batch position"]
+) -> dict[str, Float[Tensor, "batch layer head"]]:
+    """`copying` of every head and sequence (`scores.copying`), from its direct path to the logits,
+    and `copying_null`,
+    in which the token half a block away takes the attended one's place.
+
+    On repeats only the queries that have a prefix target count; on tokens without repeats, all of
+    them.
+    Only the logits of tokens that occur in the sample are computed; the final norm's scale cancels
+    in the score.
+    """
+    found = capture.stream(opened, tokens, copying_measure(opened, tokens))
+    return {name: values.transpose(0, 1) for name, values in found.items()}
+
+
+def copying_measure(opened, tokens: Int[Tensor, "batch position"]) -> capture.Measure:
+    """The measure behind `copying_scores`, for `capture.stream`."""
+    tokens = tokens.to(opened.device)
+    distinct, column, count = scores.distinct_tokens(tokens)
+    other = (column + count[:, None] // 2) % count[:, None]  # half a block on, another token stands
+    known = torch.stack([column, other])[:, :, None].expand(-1, -1, opened.n_heads, -1)
+    U = _centred(opened, distinct)
+    queries = scores.prefix_target(tokens).any(2)
+    queries = queries if queries.any() else torch.ones_like(queries)
+
+    def measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
+        ov = torch.einsum("hde,eu->hdu", opened.head_weights(layer).W_O, U.columns)[:, :, U.place]
+        raises = torch.einsum("bqhd,hdbs->bhqs", z.float(), ov) * U.real[:, None, None]
+        attended = known.gather(3, pattern.argmax(3).expand(2, -1, -1, -1))
+        score, null = scores.copying(raises, attended, queries)
+        return {"copying": score, "copying_null": null}
+
+    return measure
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Unembedding columns of the tokens that occur, less the vocabulary's mean; where each sequence
+    finds its own."""
+
+    columns: Float[Tensor, "d_model used"]
+    place: Int[Tensor, "batch distinct"]
+    real: Float[
+        Tensor, "batch distinct"
+    ]  # 0 where a sequence has fewer distinct tokens than the longest
+
+
+def _centred(opened, distinct: Int[Tensor, "batch distinct"]) -> _Columns:
+    used, place = distinct.clamp(min=0).unique(return_inverse=True)
+    return _Columns(
+        opened.unembedding(used) - opened.unembedding_mean()[:, None],
+        place,
+        (distinct >= 0).float(),
+    )
+
+
+def weight_scores(opened, previous: Float[Tensor, "layer head"]) -> pd.DataFrame:
+    """One row a head: OV eigenvalue score, and QK trace through the previous-token heads of earlier
+    layers."""
+    W_E = opened.W_E
+    EE, UE = W_E.T @ W_E, opened.W_U @ W_E
+    through = torch.zeros_like(EE)
+    rows = []
+    for layer in range(opened.n_layers):
+        w = opened.head_weights(layer)
+        ov = circuits.eigenvalue_score(circuits.ov_eigenvalues(w.W_V, w.W_O, UE))
+        qk = circuits.qk_trace_normalised(w.W_Q, w.W_K, through, EE)
+        rows += [
+            {"layer": layer, "head": h, "ov_eigenvalues": float(ov[h]), "qk_trace": float(qk[h])}
+            for h in range(opened.n_heads)
+        ]
+        through = through + circuits.composed(previous[layer].to(EE), w.W_V, w.W_O)
+    return pd.DataFrame(rows)
+
+
+def best_estimate(part: str, seed: int, found: Detection, n: int) -> Estimate:
+    """Prefix matching of the best head at its worst length, with that length's interval over n
+    sequences."""
+    best = found.heads.loc[found.heads.prefix.idxmax()]
+    rows = found.lengths[
+        (found.lengths.layer == best.layer) & (found.lengths["head"] == best["head"])
+    ]
+    worst = rows.loc[rows.prefix.idxmin()]
+    return Estimate(
+        part, seed, *(float(worst[c]) for c in ("prefix", "prefix_low", "prefix_high")), n
+    )
+
+
+def last_layer_estimate(part: str, seed: int, opened, rng: np.random.Generator, p) -> Estimate:
+    """Share of all heads' prefix matching that the last layer holds, less 1 / layers, with its
+    interval over sequences."""
+    length, repeats = scores.plan_lengths(opened.context, p.repeat_lengths, p.repeats)[0]
+    prefix = attention_scores(opened, probe(opened, rng, length, repeats, p.examples), rng)[
+        "prefix"
+    ].sum(2)
+    share = prefix[:, -1] / prefix.sum(1) - 1 / opened.n_layers
+    return Estimate.of(part, seed, bootstrap_mean(share, rng, p.resamples), p.examples)
+
+
+def _length_rows(
+    attention: dict[str, Tensor], length: int, rng: np.random.Generator, resamples: int
+) -> pd.DataFrame:
+    """One row a head at one length: mean of each score with its interval over sequences."""
+    n_layers, n_heads = attention["prefix"].shape[1:]
+    columns = {
+        "layer": np.repeat(range(n_layers), n_heads),
+        "head": np.tile(range(n_heads), n_layers),
+        "length": length,
+    }
+    for name, values in attention.items():
+        mean, low, high = bootstrap_mean(values, rng, resamples)
+        columns |= {
+            name: mean.flatten(),
+            f"{name}_low": low.flatten(),
+            f"{name}_high": high.flatten(),
+        }
+    return pd.DataFrame(
+        {k: np.asarray(v) if isinstance(v, Tensor) else v for k, v in columns.items()}
+    )
+
+
+def _head_rows(table: pd.DataFrame, copied: dict[str, Tensor], opened) -> pd.DataFrame:
+    """One row a head: prefix at its worst and best length, the other scores averaged, and what the
+    weights say."""
+    by_head = table.groupby(["layer", "head"])
+    heads = by_head.agg(
+        prefix=("prefix", "min"),
+        prefix_best=("prefix", "max"),
+        previous=("previous", "mean"),
+        duplicate=("duplicate", "mean"),
+    ).reset_index()
+    heads.insert(
+        0,
+        "name",
+        [f"{layer}.{head}" for layer, head in zip(heads.layer, heads["head"], strict=True)],
+    )
+    for name, values in copied.items():
+        heads[name] = values.flatten().numpy()
+    previous = torch.tensor(heads.previous.to_numpy(), dtype=torch.float32).reshape(
+        opened.n_layers, opened.n_heads
+    )
+    return heads.merge(weight_scores(opened, previous), on=["layer", "head"])
+
+
+def _label(
+    heads: pd.DataFrame, threshold: float, n_lengths: int, table: pd.DataFrame
+) -> pd.DataFrame:
+    shape = (int(heads.layer.max()) + 1, int(heads["head"].max()) + 1, n_lengths)
+    by_length = table.sort_values(["layer", "head"], kind="stable")
+    grid = {
+        k: torch.tensor(by_length[k].to_numpy()).reshape(shape).permute(2, 0, 1)
+        for k in ("prefix", "prefix_offset_high", "prefix_shuffled_high")
+    }
+    copied = torch.tensor(heads.copying.to_numpy()).reshape(shape[:2])
+    null_high = torch.maximum(grid["prefix_offset_high"], grid["prefix_shuffled_high"])
+    induction = scores.is_induction(grid["prefix"], null_high, copied, threshold).flatten().numpy()
+    positional = scores.is_positional(grid["prefix"], threshold).flatten().numpy()
+    label = np.select(
+        [induction, positional, heads.previous >= threshold], LABELS[:3], default=LABELS[3]
+    )
+    return heads.assign(null_high=null_high.amax(0).flatten().numpy(), label=label)

@@ -1,0 +1,94 @@
+"""Few-shot tasks in the generated world, at the rules of Ren et al. (2024), section 4.
+
+Idea. A line `w1 w2 label` asks for a rule that its examples show: which two categories, in which
+order, or whether a
+relation of the world holds. The categories of `TASKS` never met in a list that a model was trained
+on.
+
+    tokens, label, legal = prompts(world, rng, "binary", shots=10, n=100)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lib.data.lexicon import LABELS, OBJECTS, RELATIONS, SIZE
+from lib.data.worlds import World, sides
+
+TASKS: dict[str, tuple[int, tuple[str, ...]]] = {  # the paper's tasks: classes and categories
+    "binary": (2, ("fruit", "month")),
+    "binary-2": (2, ("furniture", "profession")),
+    "four": (4, ("fruit", "month")),
+    "nine": (9, ("fruit", "animal", "month")),
+}
+JUSTIFY = ("subj-verb", "verb-obj", "mod-obj", "part-whole")
+
+
+def prompts(
+    world: World, rng: np.random.Generator, task: str, shots: int, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Few-shot prompts of a task of `TASKS` or `JUSTIFY`, at section 4's rules.
+
+    Returns tokens [n, 3 + 3 * shots] (`<bos>`, lines `w1 w2 label`, the last without its label),
+    the right label's
+    token [n], and the tokens that are a legal label of the task. From as many shots as there are
+    classes, each
+    class occurs. Errors: ValueError for an unknown task or more shots than the context holds.
+    """
+    if task not in (*TASKS, *JUSTIFY) or 3 + 3 * shots > world.context:
+        raise ValueError(
+            f"task {task!r} with {shots} shots: tasks are {', '.join((*TASKS, *JUSTIFY))}; at most {world.context // 3 - 1} shots"
+        )
+    classes = TASKS[task][0] if task in TASKS else 2
+    line_class = np.concatenate(
+        [_demonstrated(rng, classes, shots, n), rng.integers(classes, size=(n, 1))], 1
+    )
+    words = _words(world, rng, task, line_class)
+    legal = world.encode(LABELS[:10] if task in TASKS else ("true", "false"))
+    label = legal[line_class]
+    lines = np.concatenate([words, label[..., None]], 2).reshape(n, -1)
+    return np.concatenate([np.zeros((n, 1), np.int64), lines[:, :-1]], 1), label[:, -1], legal
+
+
+def _words(world: World, rng, task: str, line_class: np.ndarray) -> np.ndarray:
+    """The two words [n, line, 2] of each line, for classes [n, line]; in `JUSTIFY`, class 0 is a
+    true pair, class 1 an animal and a month."""
+    if task in TASKS:
+        classes, names = TASKS[task]
+        table = np.stack([world.categories[name] for name in names])
+        return table[
+            sides(np.full((1, 1), classes), line_class),
+            rng.integers(SIZE, size=(*line_class.shape, 2)),
+        ]
+    true = true_pairs(world, task)
+    false = np.stack(
+        [rng.choice(world.categories[name], line_class.shape) for name in ("animal", "month")], 2
+    )
+    return np.where(
+        line_class[..., None] == 0, true[rng.integers(len(true), size=line_class.shape)], false
+    )
+
+
+def true_pairs(world: World, task: str) -> np.ndarray:
+    """The pairs [pair, 2] of words of which a relation of `JUSTIFY` holds."""
+    if task == "part-whole":
+        facts = world.graph.reshape(-1, 3)
+        return facts[facts[:, 1] == world.ids[RELATIONS["Part-of"]]][:, [0, 2]]
+    if task == "mod-obj":
+        nouns = np.repeat(world.nouns(OBJECTS), 2)
+        return np.stack([world.grammar["adjective"][world.nouns(OBJECTS)].ravel(), nouns], 1)
+    verbs = np.repeat(world.categories["verb"], 2)
+    columns = (
+        (world.grammar["subject"].ravel(), verbs)
+        if task == "subj-verb"
+        else (verbs, world.grammar["object"].ravel())
+    )
+    return np.stack(columns, 1)
+
+
+def _demonstrated(rng: np.random.Generator, classes: int, shots: int, n: int) -> np.ndarray:
+    """Classes [n, shots] of the examples: random, but each at least once if there are enough."""
+    drawn = rng.integers(classes, size=(n, shots))
+    if shots >= classes:
+        drawn[:, :classes] = np.arange(classes)
+    return rng.permuted(drawn, axis=1)

@@ -1,0 +1,52 @@
+"""Files that appear whole, and where runs live. Known to every folder of lib, and knows none of
+them.
+
+A run that is killed at any moment leaves each file absent, old or complete: what is written stands
+beside its place
+first, and is renamed into it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lib import profiles
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def write_whole(path: str | Path, content: str | bytes) -> Path:
+    """Write `content` so that `path` is either absent, old or complete, whenever the process is
+    killed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(
+            beside, 0o644
+        )  # mkstemp makes files that only their owner can read; a web server is somebody else
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def runs(profile: profiles.Profile) -> Path:
+    """The folder of a profile's models and results; a relative `runs_dir` counts from the
+    repository, wherever a notebook is opened."""
+    return ROOT / profile.runs_dir / profile.profile
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write `value` as indented JSON, whole."""
+    return write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,107 @@
+"""Intervals, corrections and rank correlations. Pure functions on tensors; every draw comes from a
+generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """An estimate with the ends of its interval, all of one shape."""
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A part of a claim measured in one seed: value, 95 % interval, and n, the independent units
+    behind it."""
+
+    part: str
+    seed: int | None
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, part: str, seed: int | None, interval: Interval, n: int) -> Estimate:
+        """From an `Interval` of one number."""
+        return cls(part, seed, *(float(x) for x in interval), n)
+
+
+def bootstrap_mean(
+    samples: Float[Tensor, "sample *rest"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Mean over the first axis with a percentile bootstrap interval.
+
+    The axis must hold independent units (sequences, documents, seeds), not tokens of one sequence.
+    Error: ValueError for fewer than two units, from which no spread can be told.
+    """
+    n = samples.shape[0]
+    if n < 2:
+        raise ValueError(
+            f"An interval needs at least two independent units, got {n}. Raise the number of sequences, documents or seeds."
+        )
+    weights = (
+        torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=resamples)).to(samples) / n
+    )
+    means = (weights @ samples.reshape(n, -1)).reshape(resamples, *samples.shape[1:])
+    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)
+    low, high = torch.quantile(means, edges, dim=0)
+    return Interval(samples.mean(0), low, high)
+
+
+def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:
+    """Holm's step-down correction: p-values adjusted for the family-wise error over all tests."""
+    order = p.argsort()
+    factors = torch.arange(len(p), 0, -1, dtype=p.dtype)
+    adjusted = torch.cummax((p[order] * factors).clamp(max=1), 0).values
+    return torch.empty_like(p).scatter(0, order, adjusted)
+
+
+def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
+    """Spearman's rank correlation (average ranks for ties), NaN when either side is constant."""
+    ra, rb = (_ranks(x) for x in (a, b))
+    ra, rb = ra - ra.mean(), rb - rb.mean()
+    scale = ra.norm() * rb.norm()
+    return float("nan") if scale == 0 else float((ra * rb).sum() / scale)
+
+
+def spearman_interval(
+    a: Float[Tensor, "n"],
+    b: Float[Tensor, "n"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Spearman's correlation with a bootstrap interval over the n pairs; resamples that are
+    constant are dropped."""
+    picks = rng.integers(0, len(a), size=(resamples, len(a)))
+    draws = np.array([spearman(a[i], b[i]) for i in torch.from_numpy(picks)])
+    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return spearman(a, b), float(low), float(high)
+
+
+def jaccard(a: Bool[Tensor, "*n"], b: Bool[Tensor, "*n"]) -> float:
+    """Size of the overlap over the size of the union of two sets given as masks; NaN when both are
+    empty."""
+    union = int((a | b).sum())
+    return float("nan") if union == 0 else int((a & b).sum()) / union
+
+
+def _ranks(x: Tensor) -> Tensor:
+    _, inverse, counts = x.unique(sorted=True, return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0).double()
+    return ((2 * ends - counts + 1) / 2)[inverse]

@@ -1,0 +1,476 @@
+"""The book's charts: one house style and six builders over Altair, and how a chart becomes part of
+a page.
+
+Idea: a builder takes a tidy `DataFrame` (one row per mark) and returns an ordinary Altair chart
+that can be changed
+further. `html` turns it into markup that needs no other host: a static SVG that is always there,
+and the chart's
+specification beside it, which the site's one shared script brings to life (hover, menus).
+
+Colours: text, axes and rules are `currentColor`, so they follow the page's theme, light or dark;
+the marks' palettes
+are safe for colour-blind readers and keep a contrast of about three to one on both backgrounds.
+"""
+
+from __future__ import annotations
+
+import html as _html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import vl_convert
+
+WIDTH = 640  # the text column is 720 px wide
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#3A8FC4"]  # after Okabe and Ito
+GRID = "rgba(128,128,128,0.25)"
+ZERO = "#440154"  # the low end of viridis
+FONT = "Arial, Liberation Sans, sans-serif"  # metrics that the renderer of static pictures knows
+MAX_BYTES = 2_000_000
+
+alt.data_transformers.disable_max_rows()  # `html` limits bytes instead, and names the figure
+
+
+@alt.theme.register("book", enable=True)
+def theme() -> alt.theme.ThemeConfig:
+    """House style of every chart."""
+    text = {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    }
+    axis = text | {
+        "titleFontWeight": "normal",
+        "gridColor": GRID,
+        "domainColor": "currentColor",
+        "tickColor": "currentColor",
+    }
+    config = {
+        "background": "transparent",
+        "padding": 8,
+        "font": FONT,
+        "view": {
+            "stroke": None,
+            "continuousWidth": WIDTH,
+            "discreteWidth": WIDTH,
+            "continuousHeight": 280,
+        },
+        "axis": axis | {"labelLimit": 220},
+        "axisX": {"labelAngle": 0, "labelOverlap": True},
+        "legend": text
+        | {
+            "orient": "top",
+            "titleFontWeight": "normal",
+            "symbolStrokeWidth": 2,
+            "symbolBaseFillColor": "currentColor",
+        },
+        "header": text | {"titleFontWeight": "normal"},
+        "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "bold", "anchor": "start"},
+        "range": {
+            "category": PALETTE,
+            "ramp": {"scheme": "viridis"},
+            "heatmap": {"scheme": "viridis"},
+        },
+        "line": {"strokeWidth": 2},
+        "point": {"filled": True, "size": 60},
+        "rule": {"color": "currentColor"},
+        "text": {"color": "currentColor", "fontSize": 12},
+    }
+    return {"config": config}
+
+
+# --- builders
+# -------------------------------------------------------------------------------------------------------
+
+
+def heatmap(
+    frame: pd.DataFrame,
+    value: str,
+    null: str | None = None,
+    *,
+    x: str = "head",
+    y: str = "layer",
+    title: str | None = None,
+    domain: tuple[float | int, float | int] | None = None,
+    height: int | None = None,
+    numbers: bool | None = None,
+) -> alt.LayerChart:
+    """One cell per row of `frame`, layer by head; hover shows every column.
+
+    `numbers` writes the values into the cells (None: if they are few). Cells get a frame if they
+    lie above the column
+    `null`, the upper end of a null's interval, or if `null` is a column of truth values and says
+    so.
+    Values that take both signs get a diverging scale, centred at zero.
+    """
+    low, high = domain or (float(frame[value].min()), float(frame[value].max()))
+    bound = max(abs(low), abs(high)) or 1.0
+    scale = (
+        alt.Scale(scheme="blueorange", domain=[-bound, bound])
+        if low < 0
+        else alt.Scale(scheme="viridis", domain=[low, high])
+    )
+    base = alt.Chart(frame).encode(
+        x=alt.X(f"{x}:O", title=x), y=alt.Y(f"{y}:O", title=y), tooltip=_tooltip(frame)
+    )
+    layers = [
+        base.mark_rect(strokeWidth=2).encode(
+            color=alt.Color(f"{value}:Q", scale=scale, title=title or value)
+        )
+    ]
+    if null is not None:
+        above = base.transform_filter(
+            f"datum['{null}']" if frame[null].dtype == bool else alt.datum[value] > alt.datum[null]
+        )
+        layers.append(
+            above.mark_rect(filled=False, fillOpacity=0, stroke="currentColor", strokeWidth=2)
+        )
+    if numbers or (numbers is None and len(frame) <= 96):
+        dark = (
+            alt.datum[value] < (low + high) / 2
+            if low >= 0
+            else alt.expr.abs(alt.datum[value]) > 0.6 * bound
+        )
+        digits = "d" if pd.api.types.is_integer_dtype(frame[value]) else ".2f"
+        ink = alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
+        layers.append(
+            base.mark_text(fontSize=11).encode(
+                text=alt.Text(f"{value}:Q", format=digits), color=ink
+            )
+        )
+    return alt.layer(*layers).properties(
+        width=WIDTH, height=height or max(40, 34 * frame[y].nunique())
+    )
+
+
+def pattern(
+    patterns: Mapping[str, np.ndarray],
+    tokens: Sequence[str] | Mapping[str, Sequence[str]],
+    *,
+    title: str = "head",
+    least: float = 0.005,
+) -> alt.Chart:
+    """Attention patterns `[query, key]`, one at a time, chosen by name from a menu; tokens, of all
+    or of each, on both axes.
+
+    Entries below `least` are left out to keep pages small, and look as zero does.
+    """
+    names = list(patterns)
+    read = tokens if isinstance(tokens, Mapping) else dict.fromkeys(names, tokens)
+    rows = [_sparse(name, np.asarray(patterns[name]), read[name], least) for name in names]
+    menu = alt.param(
+        name="chosen", value=names[0], bind=alt.binding_select(options=names, name=f"{title} ")
+    )
+    marks = (
+        alt.Chart(pd.DataFrame(rows))
+        .add_params(menu)
+        .transform_filter("datum.name == chosen")
+        .transform_flatten(["query", "key", "attention"])
+    )
+    size = min(540, max(200, 13 * max(map(len, read.values()))))
+    axis = {"labelOverlap": True, "labelFontSize": 10, "ticks": False}
+
+    def place(
+        side: str,
+    ) -> dict[str, Any]:  # labels begin with their position, by which they are ordered
+        return {
+            "sort": alt.EncodingSortField(f"{side} place", op="min"),
+            "scale": alt.Scale(paddingInner=0),
+        }
+
+    return (
+        marks.transform_calculate(
+            **{
+                f"{side} place": f"toNumber(split(datum.{side}, ' ')[0])"
+                for side in ("query", "key")
+            }
+        )
+        .mark_rect()
+        .encode(
+            x=alt.X(
+                "key:N",
+                title="key (attended to)",
+                axis=alt.Axis(labelAngle=-90, **axis),
+                **place("key"),
+            ),
+            y=alt.Y("query:N", title="query (attends)", axis=alt.Axis(**axis), **place("query")),
+            color=alt.Color("attention:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
+            tooltip=["name:N", "query:N", "key:N", alt.Tooltip("attention:Q", format=".3f")],
+        )
+        .properties(width=size, height=size, view=alt.ViewBackground(fill=ZERO))
+    )
+
+
+def scatter(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    color: str | None = None,
+    shape: str | None = None,
+    label: str | None = None,
+    diagonal: bool = False,
+    height: int = 340,
+) -> alt.LayerChart:
+    """One point per row; hover shows every column. `label` names a column written beside the
+    points."""
+    base = alt.Chart(frame).encode(
+        x=alt.X(f"{x}:Q", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=8)),
+        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False, nice=True)),
+    )
+    extra: dict[str, Any] = {"tooltip": _tooltip(frame)}
+    if color:
+        extra["color"] = alt.Color(f"{color}:N")
+    if shape:
+        extra["shape"] = alt.Shape(f"{shape}:N")
+    layers: list[alt.Chart] = [base.mark_point(opacity=0.85).encode(**extra)]
+    if diagonal:
+        ends = pd.DataFrame(
+            {x: [float(frame[[x, y]].min().min()), float(frame[[x, y]].max().max())]}
+        )
+        line = alt.Chart(ends).mark_line(
+            strokeDash=[4, 4], color="currentColor", opacity=0.5, strokeWidth=1
+        )
+        layers.insert(0, line.encode(x=f"{x}:Q", y=alt.Y(f"{x}:Q", title=y)))
+    if label:
+        layers.append(base.mark_text(align="left", dx=7, dy=-5).encode(text=f"{label}:N"))
+    return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
+
+
+def curves(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    series: str | None = None,
+    seed: str | None = None,
+    low: str | None = None,
+    high: str | None = None,
+    scale: Literal["linear", "log", "symlog"] = "linear",
+    rules: Mapping[str, float | int] | None = None,
+    height: int = 300,
+) -> alt.LayerChart:
+    """Lines of `y` over `x` (training steps, say): a colour per `series`, a line per `seed`, a band
+    `low` to `high`.
+
+    `rules` draws labelled vertical lines at values of `x`. Step 0 cannot stand on a log axis: use
+    `symlog`.
+    """
+    if scale == "log" and (frame[x] <= 0).any():
+        raise ValueError(
+            f"`{x}` has values <= 0, which a log axis cannot show: use scale='symlog'."
+        )
+    base = alt.Chart(frame).encode(
+        x=alt.X(f"{x}:Q", scale=alt.Scale(type=scale), axis=_axis(scale, float(frame[x].max())))
+    )
+    base = (
+        base.encode(color=alt.Color(f"{series}:N"))
+        if series
+        else base.encode(color=alt.value(PALETTE[0]))
+    )
+    detail = [f"{seed}:N"] if seed else []
+    layers: list[alt.Chart] = []
+    if low and high:
+        layers.append(
+            base.mark_area(opacity=0.2, strokeWidth=0).encode(
+                y=alt.Y(f"{low}:Q", title=y), y2=f"{high}:Q", detail=detail
+            )
+        )
+    layers.append(
+        base.mark_line(opacity=0.8).encode(
+            y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=y), detail=detail
+        )
+    )
+    layers.append(
+        base.mark_point(size=110, opacity=0).encode(y=f"{y}:Q", tooltip=_tooltip(frame))
+    )  # a wide target for the pointer
+    layers += _rules(x, rules or {})
+    return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
+
+
+def intervals(
+    frame: pd.DataFrame,
+    value: str,
+    low: str,
+    high: str,
+    group: str,
+    *,
+    color: str | None = None,
+    reference: float | int | None = None,
+    height: int | None = None,
+) -> alt.LayerChart:
+    """A dot and its interval per row, one line of the chart per `group`; `reference` draws a dashed
+    vertical line."""
+    base = alt.Chart(frame).encode(
+        y=alt.Y(f"{group}:N", title=None, sort=None), tooltip=_tooltip(frame)
+    )
+    if color:
+        base = base.encode(
+            color=alt.Color(f"{color}:N", sort=None), yOffset=alt.YOffset(f"{color}:N", sort=None)
+        )
+    else:
+        base = base.encode(color=alt.value(PALETTE[0]))
+    layers: list[alt.Chart] = [
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X(f"{low}:Q", title=value, scale=alt.Scale(zero=False)), x2=f"{high}:Q"
+        ),
+        base.mark_point(size=70, opacity=1).encode(x=f"{value}:Q"),
+    ]
+    if reference is not None:
+        layers.insert(
+            0,
+            alt.Chart(frame)
+            .mark_rule(strokeDash=[4, 4], opacity=0.6)
+            .encode(x=alt.datum(reference)),
+        )
+    rows = frame[group].nunique() * (frame[color].nunique() if color else 1)
+    return alt.layer(*layers, data=frame).properties(
+        width=WIDTH, height=height or max(60, 22 * rows + 20)
+    )
+
+
+def small_multiples(
+    chart: alt.Chart | alt.LayerChart,
+    by: str,
+    *,
+    columns: int = 3,
+    height: int = 140,
+    shared: bool = True,
+) -> alt.FacetChart:
+    """The same chart once per value of the column `by`, on shared axes unless `shared` is False."""
+    panel = chart.properties(width=(WIDTH - 60) // columns - 20, height=height)
+    faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None), columns=columns)
+    if table(chart)[by].nunique() % columns:  # or the places that no panel fills would show an axis
+        faceted = faceted.resolve_axis(x="independent")
+    return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
+
+
+def _axis(scale: str, high: float) -> alt.Axis:
+    """Numbers written out; on a logarithmic axis only at zero and the powers of ten."""
+    if scale == "linear":
+        return alt.Axis(format=",~f")
+    powers = [10.0**k for k in range(int(np.log10(max(high, 1))) + 1)]
+    return alt.Axis(format=",~f", values=[0.0, *powers] if scale == "symlog" else powers)
+
+
+def _rules(x: str, rules: Mapping[str, float | int]) -> list[alt.Chart]:
+    """Labelled vertical lines."""
+    if not rules:
+        return []
+    frame = pd.DataFrame({x: list(rules.values()), "mark": list(rules)})
+    base = alt.Chart(frame).encode(x=f"{x}:Q")
+    line = base.mark_rule(strokeDash=[4, 4], opacity=0.6)
+    text = base.mark_text(align="left", dx=4, baseline="top", fontSize=11).encode(
+        y=alt.value(2), text="mark:N"
+    )
+    return [line, text]
+
+
+def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
+    """Every column of plain values, numbers to three digits."""
+    kinds = {column: pd.api.types.is_float_dtype(frame[column]) for column in frame.columns}
+    return [
+        alt.Tooltip(f"{c}:Q", format=".3~g") if real else alt.Tooltip(f"{c}:N")
+        for c, real in kinds.items()
+    ]
+
+
+def _sparse(name: str, matrix: np.ndarray, tokens: Sequence[str], least: float) -> dict[str, Any]:
+    """One pattern as a row of three aligned lists, which is a fifth of the bytes of one object per
+    entry.
+
+    The diagonal is always there, so that every token has its place on both axes.
+    """
+    if matrix.shape != (len(tokens), len(tokens)):
+        raise ValueError(f"Pattern {name!r} is {matrix.shape}, but there are {len(tokens)} tokens.")
+    query, key = np.nonzero((matrix >= least) | np.eye(len(tokens), dtype=bool))
+    label = [f"{i} {token}" for i, token in enumerate(tokens)]
+    attention = [round(float(v), 3) for v in matrix[query, key]]
+    return {
+        "name": name,
+        "query": [label[i] for i in query],
+        "key": [label[i] for i in key],
+        "attention": attention,
+    }
+
+
+# --- onto the page
+# --------------------------------------------------------------------------------------------------
+
+
+def table(chart: alt.TopLevelMixin) -> pd.DataFrame:
+    """The frame behind a chart: its own data or that of its first part that has any."""
+    data = getattr(chart, "data", None)
+    if isinstance(data, pd.DataFrame):
+        lists = [c for c in data.columns if data[c].map(lambda v: isinstance(v, list)).all()]
+        return data.explode(lists, ignore_index=True) if len(data) and lists else data
+    for key in ("layer", "hconcat", "vconcat", "concat", "spec"):
+        parts = getattr(chart, key, None)
+        for part in parts if isinstance(parts, list) else [parts]:
+            if isinstance(part, alt.TopLevelMixin) and not (found := table(part)).empty:
+                return found
+    return pd.DataFrame()
+
+
+def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The chart's Vega-Lite specification: numbers to five digits, and never wider than `WIDTH`
+    with its axes."""
+    made = _rounded(chart.to_dict())
+    single = not {"facet", "hconcat", "vconcat", "concat", "repeat"} & made.keys()
+    if single and isinstance(made.get("width"), int | float):
+        made["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return made
+
+
+def html(chart: alt.TopLevelMixin, name: str, description: str) -> str:
+    """Markup of a chart: static SVG, specification, and a place for menus. `name` must be unique on
+    its page."""
+    made = spec(chart)
+    shown = {
+        k: v for k, v in made.items() if k != "$schema"
+    }  # the address of another host, which no page should name
+    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace(
+        "</", "<\\/"
+    )
+    if len(text) > MAX_BYTES:
+        raise ValueError(
+            f"Figure {name!r} would put {len(text) / 1e6:.1f} MB into the page: draw fewer rows (aggregate or sample)."
+        )
+    picture = _unique_ids(vl_convert.vegalite_to_svg(made), name)
+    label = _html.escape(description, quote=True)
+    return (
+        f'<div class="bk-chart" id="chart-{name}"><div class="bk-scroll" tabindex="0">'
+        f'<div class="bk-canvas" role="img" aria-label="{label}">{picture}</div></div>'
+        f'<div class="bk-controls"></div><script type="application/json">{text}</script></div>'
+    )
+
+
+def bundle() -> str:
+    """The one script that every page with charts shares: Vega, Vega-Lite and Vega-Embed, in a scope
+    of its own."""
+    return "(function () {\n" + vl_convert.javascript_bundle() + "\n})();\n"
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to five significant digits; what is not a number (NaN, infinity) becomes null, as JSON
+    has none."""
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if np.isfinite(value) else None
+    return value
+
+
+def _unique_ids(svg: str, name: str) -> str:
+    """Number the ids inside an SVG anew under `name`: the renderer counts on from chart to chart,
+    and pages hold many."""
+    ids = {old: f"{name}-{i}" for i, old in enumerate(re.findall(r'\bid="([^"]+)"', svg))}
+    svg = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{ids[m[1]]}"', svg)
+    return re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{ids[m[1]]})", svg)

@@ -1,0 +1,96 @@
+"""What a piece of code depends on within lib, read from its source without running it.
+
+A trained model is kept under a digest of the code that its weights depend on, and a chapter is
+executed again when the
+code that it calls has changed. Both ask the same two questions: which modules of lib are imported,
+directly or through
+others (`closure`), and what do they say, comments and docstrings aside (`digest`).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+LIB = Path(__file__).resolve().parent
+
+
+def closure(names: Iterable[str], lib: Path = LIB) -> list[str]:
+    """Dotted names of the modules of lib in `names` and of all that they import, sorted."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += imported(ast.parse(file(name, lib).read_text(encoding="utf-8")), lib)
+    return sorted(found)
+
+
+def imported(tree: ast.Module, lib: Path = LIB) -> set[str]:
+    """Modules of lib that a syntax tree imports, anywhere in it, or names as a string such as
+    "lib.data.worlds"."""
+    return {name for named in _named(tree) for name in _modules(named, lib)}
+
+
+def file(name: str, lib: Path = LIB) -> Path:
+    """The file of a module of lib. Error: FileNotFoundError for a name that is none."""
+    place = lib.joinpath(*name.split(".")[1:])
+    for path in (
+        place.with_suffix(".py") if place != lib else lib / "__init__.py",
+        place / "__init__.py",
+    ):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"No module {name} in {lib}.")
+
+
+def digest(names: Iterable[str], lib: Path = LIB) -> str:
+    """Sixteen hex digits over the syntax trees of modules, without docstrings; comments and layout
+    are not in them anyway."""
+    trees = (bare(ast.parse(file(name, lib).read_text(encoding="utf-8"))) for name in names)
+    return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16]
+
+
+def bare(tree: ast.Module) -> str:
+    """A syntax tree as text, without docstrings."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _named(tree: ast.Module) -> Iterator[str]:
+    """Every dotted name under lib that a tree imports, or writes as a string; relative imports
+    count as lib's own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(filter(None, ["lib" if node.level else "", node.module]))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"lib(\.\w+)+", str(node.value)):
+            yield node.value
+
+
+def _modules(named: str, lib: Path) -> Iterator[str]:
+    """`lib.models.training.ensure` as the modules that an import of it reads: the packages on the
+    way, and the module."""
+    parts = named.split(".")
+    if parts[0] != "lib":
+        return
+    for end in range(1, len(parts) + 1):
+        name = ".".join(parts[:end])
+        try:
+            file(name, lib)
+        except FileNotFoundError:
+            return
+        yield name

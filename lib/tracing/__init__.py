@@ -1,0 +1,7 @@
+"""Reading and editing a model while it runs; with `models.opening` the only place that knows
+nnsight.
+
+An opened model, tokens and a measure are arguments.
+
+May import of ours, beside itself: nothing.
+"""

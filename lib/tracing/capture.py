@@ -1,0 +1,140 @@
+"""Read every head of a model in one forward pass, keeping only what a measure returns.
+
+`stream` opens one trace, goes through the layers in the order in which they run, hands each layer's
+head outputs and
+attention pattern to a measure, and keeps the measure's result. A layer's pattern is freed before
+the next one is
+made, so that peak memory does not grow with depth, and the pass ends after the last layer asked
+for: scores of
+attention need no logits. (nnsight frees what a trace has not saved; key-value caches are switched
+off.)
+
+    def measure(layer, z, pattern):                    # z [batch, query, head, d_head]
+        return {"sink": pattern[..., 0].mean((0, 2))}  # [head]
+
+    stream(opened, tokens, measure)["sink"]            # [layer, head]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import nnsight
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Measure = Callable[[int, Tensor, Tensor], dict[str, Tensor]]
+
+
+@torch.no_grad()
+def stream(
+    opened,
+    tokens: Int[Tensor, "batch position"],
+    measure: Measure,
+    layers: Sequence[int] | None = None,
+) -> dict[str, Tensor]:
+    """Apply `measure(layer, z, pattern)` to each layer within one trace and stack its results over
+    a layer axis.
+
+    tokens: token ids, all sequences of one length. layers: which ones, in rising order (all when
+    None).
+    Returns name -> [layer, ...], on the CPU, floating numbers as float32 at least. Error:
+    ValueError for an unsorted or impossible list of layers.
+    """
+    layers = _checked(opened, layers)
+    kept: list[dict[str, Tensor]] = []
+    with opened.nn.trace(inputs(opened, tokens), use_cache=False, **where(opened)) as tracer:
+        kept = nnsight.save([])
+        for layer in layers:
+            z, pattern = opened.attention(layer).output
+            kept.append(measure(layer, z, pattern))
+            del z, pattern
+        tracer.stop()
+    return {name: torch.stack([_precise(row[name]) for row in kept]) for name in kept[0]}
+
+
+def _precise(kept: Tensor) -> Tensor:
+    """On the CPU, floating numbers as float32 at least: there is much in statistics that half
+    precision cannot do."""
+    kept = kept.cpu()
+    return kept.float() if kept.dtype in (torch.bfloat16, torch.float16) else kept
+
+
+@torch.no_grad()
+def patterns(
+    opened, tokens: Int[Tensor, "batch position"], layers: Sequence[int] | None = None
+) -> Float[Tensor, "layer batch head query key"]:
+    """Whole attention patterns, for looking at. They take batch x heads x positions^2 numbers a
+    layer."""
+    return stream(opened, tokens, lambda layer, z, pattern: {"pattern": pattern}, layers)["pattern"]
+
+
+@torch.no_grad()
+def logits(
+    opened, tokens: Int[Tensor, "batch position"]
+) -> Float[Tensor, "batch position vocabulary"]:
+    """The model's logits."""
+    with opened.nn.trace(inputs(opened, tokens), use_cache=False, **where(opened)):
+        result = nnsight.save(opened.nn.output.logits)
+    return result.float().cpu()
+
+
+@torch.no_grad()
+def token_losses(
+    opened, tokens: Int[Tensor, "batch position"]
+) -> Float[Tensor, "batch position_minus_1"]:
+    """Cross-entropy in nats of each token from the second on, given those before it; reduced inside
+    the trace."""
+    with opened.nn.trace(inputs(opened, tokens), use_cache=False, **where(opened)):
+        result = nnsight.save(losses_of(opened.nn.output.logits, tokens))
+    return result.cpu()
+
+
+def losses_of(
+    logits: Float[Tensor, "batch position vocabulary"], tokens: Int[Tensor, "batch position"]
+) -> Float[Tensor, "batch position_minus_1"]:
+    """Cross-entropy in nats of tokens[:, 1:] under logits[:, :-1]."""
+    targets = tokens[:, 1:].to(logits.device)
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), targets, reduction="none"
+    )
+
+
+def inputs(opened, tokens: Tensor) -> dict[str, Tensor]:
+    """What a trace is fed: token ids where the model is. Error: ValueError if they do not fit the
+    model."""
+    if tokens.shape[1] > opened.context:
+        raise ValueError(
+            f"{tokens.shape[1]} tokens do not fit the context of {opened.name}, {opened.context}. Use shorter sequences."
+        )
+    if int(tokens.max()) >= opened.vocabulary:
+        raise ValueError(
+            f"Token id {int(tokens.max())} is outside the vocabulary of {opened.name} ({opened.vocabulary} tokens)."
+        )
+    return {"input_ids": near(opened, tokens)}
+
+
+def near(opened, tensor: Tensor) -> Tensor:
+    """The tensor where the model is. What a remote model needs travels with the trace, and is moved
+    there inside it."""
+    return tensor if opened.remote else tensor.to(opened.device)
+
+
+def where(opened) -> dict[str, object]:
+    """Keywords that say where a trace runs."""
+    return {"remote": opened.remote} if opened.remote else {}
+
+
+def _checked(opened, layers: Sequence[int] | None) -> list[int]:
+    layers = list(range(opened.n_layers)) if layers is None else list(layers)
+    if (
+        not layers
+        or layers != sorted(set(layers))
+        or layers[0] < 0
+        or layers[-1] >= opened.n_layers
+    ):
+        raise ValueError(
+            f"layers={layers}: name some of 0..{opened.n_layers - 1}, each once, in rising order."
+        )
+    return layers
