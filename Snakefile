@@ -16,7 +16,7 @@ PROFILE = profiles.load(PROFILE_FILE)
 RUN = f"{PROFILE.runs_dir}/{NAME}"
 CHAPTERS = [path.stem for path in sorted(Path("chapters").glob("[0-9]*.ipynb"))]
 LIB = Path("lib")
-CLAIMS = Path("book/claims.yml")
+CLAIMS = Path("book/claims")
 SITE_SOURCES = dependencies.site_sources(ROOT)
 PYTHON = sys.executable
 LIMITS = "OMP_NUM_THREADS=1"  # one thread a job: as many jobs as cores run at once, and the bits do not depend on cores

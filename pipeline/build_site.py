@@ -24,7 +24,7 @@ def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile)
     shared script."""
     target = run / "book"
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(book, target, ignore=shutil.ignore_patterns("claims.yml", "_build"))
+    shutil.copytree(book, target, ignore=shutil.ignore_patterns("claims", "captions", "_build"))
     for name in chapters:
         (target / "chapters").mkdir(exist_ok=True)
         dependencies.write(
@@ -35,7 +35,7 @@ def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile)
             files.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
     files.write_whole(target / "_extra" / "vega" / "vega.js", charts.bundle())
     found = pages.verdicts(run / "results", chapters)
-    every = claims.load(book / "claims.yml") if (book / "claims.yml").is_file() else {}
+    every = claims.load(book / "claims") if (book / "claims").is_dir() else {}
     files.write_whole(target / "_generated" / "scoreboard.md", pages.scoreboard(found))
     files.write_whole(target / "parameters.md", pages.parameters(profile))
     files.write_whole(target / "claims.md", pages.rules(every, found))

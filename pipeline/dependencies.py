@@ -114,25 +114,19 @@ def lacking(notebook: Path, profile: profiles.Profile) -> list[str] | None:
 
 
 def rules(notebook: Path, claims: Path) -> list[Any]:
-    """Entries of the claims file whose id stands in the notebook's code as a literal."""
-    if not claims.is_file():
-        return []
-    text = {
-        node.value
-        for node in ast.walk(tree(notebook))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    """Entries of the claims whose id stands in the notebook's code as a literal."""
+    nodes = ast.walk(tree(notebook))
+    text = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return [entry for entry in entries(claims) if entry["id"] in text]
 
 
 def entries(claims: Path) -> list[dict[str, Any]]:
-    """The claims file as a list of mappings that have an `id`, whether it is written as a list or
-    keyed by id."""
-    found = yaml.safe_load(claims.read_text()) or []
-    found = found.get("claims", found) if isinstance(found, dict) else found
-    return (
-        [{"id": key} | value for key, value in found.items()] if isinstance(found, dict) else found
-    )
+    """The rows of the claims files of a folder, in order; none where there is no folder."""
+    return [
+        row
+        for file in sorted(claims.glob("*.yml"))
+        for row in yaml.safe_load(file.read_text()) or []
+    ]
 
 
 def site_sources(root: Path) -> list[str]:
@@ -145,7 +139,10 @@ def site_sources(root: Path) -> list[str]:
     ]
     extra = [
         root / "lib" / "profiles.py",
-        *(root / "lib" / "report" / f"{name}.py" for name in ("chapter", "charts", "claims")),
+        *(
+            root / "lib" / "report" / f"{name}.py"
+            for name in ("cards", "chapter", "charts", "claims")
+        ),
     ]
     found = [
         p

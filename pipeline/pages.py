@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import profiles
-from lib.report import chapter, claims
+from lib.report import cards, claims
 
 ORDER = [claims.REPRODUCED, claims.PARTLY, claims.NOT, claims.UNTESTABLE]
 PAPERS = {
@@ -102,7 +102,7 @@ def benchmarks(file: Path) -> str:
     rows = record.get("rows", [])
     head = tuple(rows[0]) if rows else ()
     cells = [
-        [html.escape(chapter.short(v) if isinstance(v, float) else str(v)) for v in row.values()]
+        [html.escape(cards.short(v) if isinstance(v, float) else str(v)) for v in row.values()]
         for row in rows
     ]
     return "\n".join([*lines, _table(head, cells, "bk-benchmarks")])
@@ -139,8 +139,8 @@ def _ours(row: dict[str, Any]) -> str:
         return html.escape(row["why"])
     parts = row.get("parts") or {}
     if len(parts) < 2:
-        return html.escape(chapter.measured(row))
-    short = {name: chapter.measured(part).split(", n =")[0] for name, part in parts.items()}
+        return html.escape(cards.measured(row))
+    short = {name: cards.measured(part).split(", n =")[0] for name, part in parts.items()}
     return "<br>".join(
         f"{html.escape(f'{name}: {short[name]}')} <em>{part['verdict']}</em>"
         for name, part in parts.items()

@@ -235,8 +235,7 @@ def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor
     ]
 
 
-# --- numbers with intervals over texts
-# ------------------------------------------------------------------------------
+# --- numbers with intervals over texts ---
 
 
 def ratio_draws(
@@ -305,8 +304,7 @@ def recovered(
     return ratio((gone - put).mean(1), (gone - clean).mean(1), rng, resamples)
 
 
-# --- parts of claims
-# ------------------------------------------------------------------------------------------------
+# --- parts of claims ---
 
 
 def joint(
@@ -361,8 +359,7 @@ def last_layer(
     return Estimate.of(part, seed, interval(draws[:, -1] - draws[:, :-1].max(1).values), len(clean))
 
 
-# --- which heads
-# ----------------------------------------------------------------------------------------------------
+# --- which heads ---
 
 
 def controls(heads: Heads, opened, rng: np.random.Generator, draws: int) -> tuple[Sets, str]:

@@ -180,8 +180,7 @@ def label_accuracy(
     return ablation.run(opened, lists.tokens, ablation.sets(groups, opened), measure=measure)
 
 
-# --- translation
-# ----------------------------------------------------------------------------------------------------
+# --- translation ---
 
 
 @dataclass(frozen=True)
@@ -259,8 +258,7 @@ def translation_accuracy(
     return ablation.run(opened, texts.tokens, ablation.sets(groups, opened), measure=measure)
 
 
-# --- parts of claims
-# ------------------------------------------------------------------------------------------------
+# --- parts of claims ---
 
 
 def best_of_half(
@@ -302,8 +300,7 @@ def contrast(
     return Estimate.of(part, seed, bootstrap_mean(gap, rng, resamples), len(gap))
 
 
-# --- the paper's tasks in English, for models of language
-# -----------------------------------------------------------
+# --- the paper's tasks in English, for models of language ---
 
 
 def spell(tokenizer, pieces: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -245,8 +245,7 @@ def count(part: str, seed: int, number: int, documents: int) -> Estimate:
     return Estimate(part, seed, float(number), float(number), float(number), documents)
 
 
-# --- the multiverse of choices (chapter 7)
-# --------------------------------------------------------------------------
+# --- the multiverse of choices (chapter 7) ---
 
 EXCLUSIONS: dict[str, tuple[relation_index.Exclusion, ...]] = {
     "nothing out": (),

@@ -112,8 +112,7 @@ class Course:
         ).reset_index()
 
 
-# --- reading
-# --------------------------------------------------------------------------------------------------------
+# --- reading ---
 
 
 def texts_of(name: str, p) -> Int[Tensor, "text token"]:
@@ -206,8 +205,7 @@ def alphas(name: str, seed: int, p) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(seed=str(seed))
 
 
-# --- pairs that repeat and pairs that break
-# -------------------------------------------------------------------------
+# --- pairs that repeat and pairs that break ---
 
 PAIR_KINDS = ("repeated", "conflicting", "unpaired")
 
@@ -276,8 +274,7 @@ def pair_losses(
     )
 
 
-# --- paths of per-token losses
-# --------------------------------------------------------------------------------------
+# --- paths of per-token losses ---
 
 TOKENS = 8  # of each text; the paper takes one, of far more texts
 
@@ -307,8 +304,7 @@ def paths(
     ) * len(place)
 
 
-# --- parts of claims
-# ------------------------------------------------------------------------------------------------
+# --- parts of claims ---
 
 
 def estimate(

@@ -93,8 +93,7 @@ def fetch(name: str, data_dir: str | Path) -> Path:
     return path
 
 
-# --- AGENDA
-# ----------------------------------------------------------------------------------------------------------
+# --- AGENDA ---
 
 COLUMNS = ("title", "entities", "types", "relations", "text", "order")
 # The order of relations.vocab in the published data, under the paper's names.
@@ -249,8 +248,7 @@ def function_words(
     return lambda word: word in common
 
 
-# --- trees
-# -----------------------------------------------------------------------------------------------------------
+# --- trees ---
 
 
 def treebank(path: str | Path) -> list[Tree]:
@@ -318,8 +316,7 @@ def written(abstract: Abstract) -> str:
     )
 
 
-# --- what a profile asks for
-# ------------------------------------------------------------------------------------------
+# --- what a profile asks for ---
 
 
 def check(profile: Profile) -> Any:

@@ -135,8 +135,7 @@ class World:
             ["<bos>", *MARKS, *LABELS, *RELATIONS.values(), *nouns, *foreign, *entities],
         )
 
-    # --- what there is
-    # ---------------------------------------------------------------------------------------------
+    # --- what there is ---
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -228,8 +227,7 @@ class World:
         """Token ids [category, 8]."""
         return np.stack(list(self.categories.values()))
 
-    # --- documents
-    # -------------------------------------------------------------------------------------------------
+    # --- documents ---
 
     def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw int64 [size, context], kinds mixed by `shares`."""

@@ -82,8 +82,7 @@ def middle_tokens(
     return ids[~torch.isin(ids, torch.tensor(special, dtype=torch.long))]
 
 
-# --- which keys count
-# -------------------------------------------------------------------------------------------
+# --- which keys count ---
 
 
 def prefix_target(
@@ -157,8 +156,7 @@ def renamed(
     return torch.stack(rows).to(tokens.device)
 
 
-# --- scores
-# -----------------------------------------------------------------------------------------------------
+# --- scores ---
 
 
 def weights(

@@ -3,7 +3,7 @@ generator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,11 @@ class Interval(NamedTuple):
 @dataclass(frozen=True)
 class Estimate:
     """A part of a claim measured in one seed: value, 95 % interval, and n, the independent units
-    behind it."""
+    behind it.
+
+    `null`: what it was measured on where there is nothing to find; empty for the claim's own
+    subject.
+    """
 
     part: str
     seed: int | None
@@ -31,11 +35,31 @@ class Estimate:
     low: float
     high: float
     n: int
+    null: str = ""
 
     @classmethod
-    def of(cls, part: str, seed: int | None, interval: Interval, n: int) -> Estimate:
+    def of(
+        cls, part: str, seed: int | None, interval: Interval, n: int, null: str = ""
+    ) -> Estimate:
         """From an `Interval` of one number."""
-        return cls(part, seed, *(float(x) for x in interval), n)
+        return cls(part, seed, *(float(x) for x in interval), n, null)
+
+    def on(self, null: str) -> Estimate:
+        """The same numbers, as those of a null."""
+        return replace(self, null=null)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often a part's rule passes in repeated trials.
+
+    kind: "false alarms on …" where there is nothing to find, "found where planted" where there is.
+    """
+
+    part: str
+    kind: str
+    passed: int
+    of: int
 
 
 def bootstrap_mean(

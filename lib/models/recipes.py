@@ -119,8 +119,7 @@ def scaled(recipe: Recipe, factor: float | int) -> Recipe:
     return Recipe(**{**recipe.model_dump(), **changed})
 
 
-# --- the recipes of chapters 1 to 4
-# ------------------------------------------------------------------------------
+# --- the recipes of chapters 1 to 4 ---
 
 BLOCKS = {"size": 256, "context": 64, "shortest": 6, "longest": 31, "sharpness": 1.5}
 

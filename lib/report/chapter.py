@@ -19,7 +19,6 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ import yaml
 from IPython.display import HTML, display
 
 from lib import files, profiles
-from lib.measures import statistics
-from lib.report import charts, claims, provenance
+from lib.measures.statistics import Estimate, Rate
+from lib.report import captions, cards, charts, claims, provenance
+from lib.report.cards import in_digits, short
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -51,6 +51,7 @@ class Report:
         self.directory = files.runs(profile) / "results" / chapter
         self.models: list[dict[str, str]] = []
         self._claims = claims.load(claims_file or claims.PATH)
+        self._captions = captions.load(chapter)
         self._verdicts: dict[str, dict[str, Any]] = {}
         self._names: dict[str, list[str]] = {"Figure": [], "Table": []}
         self._started = time.monotonic()
@@ -80,69 +81,46 @@ class Report:
             self.models.append(entry)
 
     def expect(self, *claim_ids: str) -> None:
-        """Show the claim card: what the paper says and reports, and the rule that will judge it,
-        before any number."""
-        for claim in map(self._claim, claim_ids):
-            title = f"<strong>Claim {claim.id}.</strong> {html.escape(claim.statement)}"
-            reported = f"<dl><dt>The paper reports</dt><dd>{html.escape(claim.reported)}</dd></dl>"
-            rules = "".join(
-                f"<dt>{html.escape(name)}</dt><dd>{html.escape(rule.sentence())}</dd>"
-                for name, rule in claim.parts.items()
-            )
-            fold = f"<details><summary>What will be measured, and the rule that judges it</summary><dl>{rules}</dl></details>"
-            display(HTML(f'<section class="bk-verdict"><p>{title}</p>{reported}{fold}</section>'))
+        """Show the claims, folded, before any number: what is claimed, and the rule that will judge
+        it."""
+        rows = "".join(cards.expectation(self._claim(claim_id)) for claim_id in claim_ids)
+        display(HTML(f'<div class="bk-claims">{rows}</div>'))
 
     def figure(
-        self,
-        chart: alt.TopLevelMixin,
-        name: str,
-        *,
-        caption: str,
-        description: str,
-        data: pd.DataFrame | None = None,
+        self, chart: alt.TopLevelMixin, name: str, data: pd.DataFrame | None = None, **fills: Any
     ) -> None:
         """Show a chart with number, caption, description, CSV and provenance. `data`: the CSV, if
         not the chart's own.
 
-        Errors: ValueError for a name that is not a plain identifier or a chart without data.
+        Caption and description stand under `name` in `book/captions/<chapter>.yml`; `fills` are the
+        numbers in them.
+        Errors: ValueError for a name that is no plain identifier or has no caption, a number that
+        is missing there or
+        here, a chart without data.
         """
         number = self._number("Figure", name)
         frame = charts.table(chart) if data is None else data
         if frame.empty:
             raise ValueError(f"Figure {name!r} has no data frame behind it: pass data=.")
-        self._show(
-            "Figure",
-            number,
-            name,
-            charts.html(chart, name, description),
-            frame,
-            caption,
-            description,
-        )
+        caption, description = self._told(name, fills)
+        body = charts.html(chart, name, description)
+        self._show("Figure", number, name, body, frame, caption, description)
 
-    def table(self, frame: pd.DataFrame, name: str, *, caption: str, description: str) -> None:
+    def table(self, frame: pd.DataFrame, name: str, **fills: Any) -> None:
         """Show a frame as a table that scrolls inside the page, with what `figure` gives. Floats to
         three digits."""
         number = self._number("Table", name)
-        body = frame.to_html(
-            index=False, border=0, float_format=short, na_rep="–", classes="bk-table table"
-        )
-        self._show(
-            "Table",
-            number,
-            name,
-            f'<div class="bk-scroll" tabindex="0">{body}</div>',
-            frame,
-            caption,
-            description,
-        )
+        caption, description = self._told(name, fills)
+        style = {"border": 0, "na_rep": "–", "classes": "bk-table table"}
+        body = frame.to_html(index=False, float_format=short, **style)
+        scrolling = f'<div class="bk-scroll" tabindex="0">{body}</div>'
+        self._show("Table", number, name, scrolling, frame, caption, description)
 
     def number(self, **numbers: Any) -> None:
         """Make values available to the prose as {glue:text}`name`; floats come with three digits.
         Shows nothing."""
         for name, value in numbers.items():
-            real = isinstance(value, Real) and not isinstance(value, Integral)
-            text = short(value) if real else str(value)
+            text = in_digits(value)
             bundle = {"text/plain": text, "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {
@@ -151,15 +129,24 @@ class Report:
             display(hidden, raw=True, metadata=metadata)
 
     def claim(
-        self, claim_id: str, estimates: Sequence[statistics.Estimate], note: str | None = None
+        self,
+        claim_id: str,
+        estimates: Sequence[Estimate],
+        *,
+        rates: Sequence[Rate] = (),
+        former: Sequence[Estimate] = (),
+        note: str | None = None,
     ) -> str:
-        """Judge a claim by its rule in `claims.yml`, record and show the verdict, and return it in
+        """Judge a claim by its rule in `book/claims/`, record and show the verdict, and return it in
         words.
 
-        Errors: ValueError for an id that `claims.yml` does not have, or estimates that do not fit
-        its parts.
+        estimates: of each part on its subject and on each of its nulls; `claims.judge` says what
+        the rest is.
+        Errors: ValueError for an id that the claims do not have, or estimates that do not fit
+        its parts and nulls.
         """
-        return self._record(claims.judge(self._claim(claim_id), list(estimates)), note)
+        row = claims.judge(self._claim(claim_id), list(estimates), list(rates), list(former))
+        return self._record(row, note)
 
     def not_testable(self, claim_id: str, why: str) -> str:
         """Record and show that this profile cannot answer a claim, and why."""
@@ -173,8 +160,7 @@ class Report:
         files.write_json(self.directory / "provenance.json", record)
         display(HTML(_fold("Provenance of this chapter", _definitions(record), "bk-provenance")))
 
-    # --- inside
-    # -----------------------------------------------------------------------------------------------------
+    # --- inside ---
 
     def _number(self, kind: str, name: str) -> str:
         """`1.2` for the second figure of chapter 1; running a cell again keeps the number."""
@@ -215,17 +201,26 @@ class Report:
         ]
         display(HTML("".join(parts)))
 
+    def _told(self, name: str, fills: dict[str, Any]) -> tuple[str, str]:
+        """Caption and description of a figure or table, with this run's numbers in their places."""
+        if name not in self._captions:
+            raise ValueError(
+                f"{name!r} has no caption: add it to book/captions/{self.chapter}.yml."
+            )
+        words = {key: in_digits(value) for key, value in fills.items()}
+        return captions.told(self._captions[name], name, words)
+
     def _claim(self, claim_id: str) -> claims.Claim:
         if claim_id not in self._claims:
             raise ValueError(
-                f"No claim {claim_id!r} in book/claims.yml. It has: {', '.join(self._claims)}."
+                f"No claim {claim_id!r} in book/claims/. It has: {', '.join(self._claims)}."
             )
         return self._claims[claim_id]
 
     def _record(self, row: dict[str, Any], note: str | None) -> str:
         """Keep the verdict for `close` and show it as a card."""
         self._verdicts[row["id"]] = row
-        display(HTML(card(row, note)))
+        display(HTML(cards.card(row, note)))
         return str(row["verdict"])
 
     def _provenance(self) -> dict[str, Any]:
@@ -241,48 +236,6 @@ class Report:
             "wall_seconds": round(time.monotonic() - self._started, 1),
             "repeat": provenance.papermill_line(self.chapter, self.profile),
         }
-
-
-def card(row: dict[str, Any], note: str | None = None) -> str:
-    """Markup of one verdict: the claim, the paper's value, ours, the rule, and the verdict in words
-    and colour."""
-    facts = [("The paper reports", row["reported"])]
-    parts = row.get("parts") or {}
-    for name, part in parts.items():
-        aside = f" ({name}: {part['verdict']})" if len(parts) > 1 else ""
-        facts += [(f"Rule, set beforehand{aside}", part["rule"]), ("Measured here", measured(part))]
-    if not parts:
-        facts.append(("Rule, set beforehand", row["rule"]))
-    items = "".join(
-        f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in facts
-    )
-    reason = f'<p class="bk-note">{html.escape(note)}</p>' if note else ""
-    return (
-        f'<section class="bk-verdict bk-{row["verdict"].replace(" ", "-")}" id="claim-{row["id"]}">'
-        f'<p><span class="bk-badge">{row["verdict"]}</span> <strong>Claim {row["id"]}.</strong> '
-        f"{html.escape(row['statement'])}</p><dl>{items}</dl>{reason}</section>"
-    )
-
-
-def measured(row: dict[str, Any]) -> str:
-    """The measured value with its interval and sample, in words; a dash when nothing was
-    measured."""
-    if row["measured"] is None:
-        return "–"
-    text = short(row["measured"])
-    if row["interval"]:
-        text += " [" + ", ".join(map(short, row["interval"])) + "]"
-    if row["n"]:
-        text += f", n = {row['n']}"
-    seeds = [str(seed) for seed in row["seeds"] if seed is not None]
-    return text + (f", seeds {', '.join(seeds)}" if seeds else "")
-
-
-def short(value: Any) -> str:
-    """Three digits, and all of them before the point; what is only rounding of a zero is zero."""
-    if abs(value) < 1e-6:
-        return "0"
-    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
 def _fold(title: str, body: str, style: str = "bk-fold") -> str:

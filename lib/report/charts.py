@@ -84,8 +84,7 @@ def theme() -> alt.theme.ThemeConfig:
     return {"config": config}
 
 
-# --- builders
-# -------------------------------------------------------------------------------------------------------
+# --- builders ---
 
 
 def heatmap(
@@ -399,8 +398,7 @@ def _sparse(name: str, matrix: np.ndarray, tokens: Sequence[str], least: float) 
     }
 
 
-# --- onto the page
-# --------------------------------------------------------------------------------------------------
+# --- onto the page ---
 
 
 def table(chart: alt.TopLevelMixin) -> pd.DataFrame:

@@ -1,21 +1,22 @@
-"""Claims of the papers, the rules written for them beforehand, and the verdicts that follow from
-numbers alone.
+"""Claims, the rules that judge them, and the verdicts that follow from numbers alone.
 
-A claim stands in `book/claims.yml` with what its paper reports and one or more *parts*: a measured
+A claim stands in `book/claims/<chapter>.yml` with what its paper reports and one or more *parts*: a measured
 quantity, the side
-on which the claim puts it, and a tolerance. A chapter measures, hands over one `Estimate` per part
-and seed, and gets
-a `Verdict`. Nothing here looks at a result before the rule is read.
+on which the claim puts it, a tolerance, and the *nulls*: where there is nothing to find. A chapter
+measures, on the
+claim's own subject and on each null, by the same code, and hands over one `Estimate` per part, seed
+and null.
 
     reproduced        the interval lies on the claimed side of the tolerance in the share of seeds
     that the rule names
-    partly            the claimed direction, but some intervals cross the tolerance; or some parts
-    hold and others do not
+    partly            the claimed direction, but some intervals cross the tolerance; or not all
+    parts hold
     not reproduced    every interval lies on the other side, or the mean points against the claim
+    undecided         the same rule says as much where there is nothing to find, so it says nothing
+    here
     not testable here this run cannot answer, and says why
 
-A claim some of whose parts this run cannot answer is judged over the others, and is at most
-*partly* reproduced.
+A claim stands and falls with its core: without that it is not *partly*, whatever else holds.
 """
 
 from __future__ import annotations
@@ -28,148 +29,309 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lib.measures.statistics import Estimate
+from lib.measures.statistics import Estimate, Rate
 
-PATH = Path(__file__).parent.parent.parent / "book" / "claims.yml"
-REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable here"
-Verdicts = Literal["reproduced", "partly", "not reproduced", "not testable here"]
+PATH = Path(__file__).parent.parent.parent / "book" / "claims"
+REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
+UNDECIDED, UNTESTABLE = "undecided", "not testable here"
+Verdicts = Literal["reproduced", "partly", "not reproduced", "undecided", "not testable here"]
+FALSE_ALARMS = 0.05  # a rule that passes more often where there is nothing decides nothing
+TRIALS = 20  # fewer cannot tell one in twenty
 
 
-class Rule(BaseModel):
-    """When one part of a claim counts as reproduced."""
+class Strict(BaseModel):
+    """Frozen, and unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Change(Strict):
+    """A change of a rule after a result had been seen: when, what stood there before, why."""
+
+    date: str = Field(pattern=r"^20\d\d-\d\d-\d\d$")
+    was: dict[str, Any] = Field(min_length=1)
+    why: str = Field(min_length=5)
+
+
+class Rule(Strict):
+    """When one part of a claim counts as reproduced."""
+
     measure: str = Field(min_length=5)
     unit: str = ""
     side: Literal["above", "below"]
     tolerance: float
-    no_effect: float | None = (
-        None  # a mean on the wrong side of it points against the claim; tolerance when None
-    )
+    # A mean on the wrong side of it points against the claim; the tolerance itself when None.
+    no_effect: float | None = None
     share: float = Field(1.0, gt=0, le=1)  # of the seeds
     reason: str = Field(min_length=5)  # why this tolerance
+    nulls: tuple[str, ...] = ()
+    no_null: str = ""  # why there can be none
+    changed: tuple[Change, ...] = ()
+
+    @model_validator(mode="after")
+    def check(self) -> Rule:
+        if bool(self.nulls) == bool(self.no_null):
+            raise ValueError("name the part's `nulls`, or say in `no_null` why there can be none")
+        for change in self.changed:
+            self.before(change)
+        return self
 
     def sentence(self) -> str:
         """The rule in words, as the pages show it."""
         seeds = "every seed" if self.share == 1 else f"at least {self.share:.0%} of the seeds"
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.measure}: the 95 % interval lies {self.side} {self.tolerance:g}{unit} in {seeds} ({self.reason})"
+        bound = f"{self.side} {self.tolerance:g}{unit} in {seeds}"
+        return f"{self.measure}: the 95 % interval lies {bound} ({self.reason})"
+
+    def before(self, change: Change) -> Rule:
+        """The rule as it stood before a change. Error: ValueError for a field that rules lack."""
+        kept = self.model_dump(exclude={"changed"}) | change.was
+        return Rule(**kept)
 
 
-class Claim(BaseModel):
-    """A row of `book/claims.yml`."""
+class Claim(Strict):
+    """A row of `book/claims/<chapter>.yml`: a claim of a paper, or (`own`) a question of the book's own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     id: str = Field(pattern=r"^[ORS]\d+[a-z-]*$")
     paper: Literal["olsson2022", "ren2024", "singh2024"]
+    own: bool = False
     statement: str
     reported: str
     chapter: str
     parts: dict[str, Rule] = Field(min_length=1)
+    core: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def check(self) -> Claim:
+        if stray := set(self.core) - set(self.parts):
+            raise ValueError(f"core names {', '.join(sorted(stray))}, which are no parts")
+        return self
+
+    @property
+    def heart(self) -> tuple[str, ...]:
+        """The parts without which the claim does not hold even partly; the first if none is
+        named."""
+        return self.core or (next(iter(self.parts)),)
 
     def rule(self) -> str:
+        """All its rules in words."""
         return "; ".join(rule.sentence() for rule in self.parts.values())
 
 
 @cache
 def load(path: str | Path = PATH) -> dict[str, Claim]:
-    """All claims by id. Error: ValueError that names the row of the file that is wrong."""
+    """All claims by id, from one file or a folder of them.
+
+    Error: ValueError that names the row of the file that is wrong.
+    """
     found: dict[str, Claim] = {}
-    for row in yaml.safe_load(Path(path).read_text()):
-        try:
-            claim = Claim(**row)
-        except ValidationError as error:
-            raise ValueError(f"{Path(path).name}, claim {row.get('id')}: {error}") from None
-        if claim.id in found:
-            raise ValueError(f"{Path(path).name}: claim {claim.id} stands there twice.")
-        found[claim.id] = claim
+    for file in files(Path(path)):
+        for row in yaml.safe_load(file.read_text()) or []:
+            try:
+                claim = Claim(**row)
+            except ValidationError as error:
+                raise ValueError(f"{file.name}, claim {row.get('id')}: {error}") from None
+            if claim.id in found:
+                raise ValueError(f"{file.name}: claim {claim.id} stands there twice.")
+            found[claim.id] = claim
     return found
 
 
-def judge(claim: Claim, estimates: Sequence[Estimate], seeds_needed: int = 3) -> dict[str, Any]:
-    """The verdict as a record for claims.json; its first part that could be tested gives
-    `measured`, `interval`, `n`.
+def files(path: Path) -> list[Path]:
+    """The files of claims: that one, or those of a folder by name."""
+    return sorted(path.glob("*.yml")) if path.is_dir() else [path]
 
-    Fewer than `seeds_needed` seeds cannot reproduce a claim: the verdict is then at most *partly*.
-    Errors: ValueError for a part without an estimate, or an estimate for a part that the claim does
-    not have.
+
+# --- one rule, one set of numbers ---
+
+
+def verdict_of(rule: Rule, estimates: Sequence[Estimate], seeds_needed: int = 3) -> Verdicts:
+    """What a rule says of one set of estimates, one a seed, on whatever they were measured.
+
+    Fewer than `seeds_needed` seeds cannot reproduce anything: the verdict is then at most *partly*.
     """
-    given = {e.part for e in estimates}
-    if given != set(claim.parts):
-        raise ValueError(
-            f"Claim {claim.id} has parts {sorted(claim.parts)}, estimates were given for {sorted(given)}."
-        )
-    parts = {
-        name: _part(rule, [e for e in estimates if e.part == name], seeds_needed)
-        for name, rule in claim.parts.items()
+    if not estimates or any(not _finite(e) for e in estimates):
+        return UNTESTABLE  # a measure that is not a number in some seed answers nothing
+    # Values are multiplied by -1 where the claim says `below`, so that larger always favours it.
+    sign = 1 if rule.side == "above" else -1
+    tolerance = sign * rule.tolerance
+    nothing = tolerance if rule.no_effect is None else sign * rule.no_effect
+    passing = [min(sign * e.low, sign * e.high) > tolerance for e in estimates]
+    failing = [max(sign * e.low, sign * e.high) < tolerance for e in estimates]
+    if sum(passing) >= rule.share * len(estimates) - 1e-9:
+        return REPRODUCED if len({e.seed for e in estimates}) >= seeds_needed else PARTLY
+    return NOT if all(failing) or sign * _mean(estimates) <= nothing else PARTLY
+
+
+def measured(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Mean over seeds, the envelope of the intervals, and the sample, as records hold them."""
+    rows = [e for e in estimates if _finite(e)]
+    return {
+        "measured": _mean(rows) if rows else None,
+        "interval": [min(e.low for e in rows), max(e.high for e in rows)] if rows else None,
+        "n": sum(e.n for e in rows),
+        "seeds": [e.seed for e in rows],
     }
-    lead = next(
-        (part for part in parts.values() if part["verdict"] != UNTESTABLE),
-        next(iter(parts.values())),
-    )
+
+
+def _mean(estimates: Sequence[Estimate]) -> float:
+    return sum(e.value for e in estimates) / len(estimates)
+
+
+def _finite(estimate: Estimate) -> bool:
+    return all(map(math.isfinite, (estimate.value, estimate.low, estimate.high)))
+
+
+# --- a part beside its nulls, and the whole claim ---
+
+
+def judge(
+    claim: Claim,
+    estimates: Sequence[Estimate],
+    rates: Sequence[Rate] = (),
+    former: Sequence[Estimate] = (),
+    seeds_needed: int = 3,
+) -> dict[str, Any]:
+    """The verdict as a record for claims.json; its core gives `measured`, `interval`, `n`, `seeds`,
+    `null`.
+
+    estimates: of every part, on its subject and on each of its nulls. rates: how often a rule
+    passes in repeated trials.
+    former: what an old rule of a part asked for, where that was another measurement.
+    Errors: ValueError for parts or nulls without an estimate, and for estimates that belong to
+    none.
+    """
+    _complete(claim, estimates)
+    given = (estimates, rates, former)
+    parts = {
+        name: _part(rule, *_of(name, *given), seeds_needed) for name, rule in claim.parts.items()
+    }
+    lead = next((n for n in claim.heart if parts[n]["verdict"] != UNTESTABLE), claim.heart[0])
+    shown = {key: parts[lead][key] for key in ("measured", "interval", "n", "seeds")}
+    held = [sum(part["verdict"] == REPRODUCED for part in parts.values()), len(parts)]
+    verdict = whole({name: part["verdict"] for name, part in parts.items()}, claim.heart)
     return (
-        _record(claim, _whole([part["verdict"] for part in parts.values()]))
-        | {k: lead[k] for k in ("measured", "interval", "n", "seeds")}
-        | {"parts": parts}
+        _record(claim, verdict)
+        | shown
+        | {
+            "held": held,
+            "null": null_sentence(parts[lead]),
+            "parts": parts,
+        }
     )
 
 
 def not_testable(claim: Claim, why: str) -> dict[str, Any]:
     """The record of a claim that this run cannot answer, with the reason."""
-    return _record(claim, UNTESTABLE) | {
-        "measured": None,
-        "interval": None,
-        "n": 0,
-        "seeds": [],
-        "parts": {},
-        "why": why,
+    empty = {"measured": None, "interval": None, "n": 0, "seeds": [], "null": "", "parts": {}}
+    return _record(claim, UNTESTABLE) | empty | {"held": [0, len(claim.parts)], "why": why}
+
+
+def whole(parts: dict[str, Verdicts], heart: Sequence[str]) -> Verdicts:
+    """The verdict on a claim from those on its parts: its core's, made *partly* where another part
+    does not hold."""
+    core = [parts[name] for name in heart]
+    if set(parts.values()) == {REPRODUCED}:
+        return REPRODUCED
+    if len(set(core)) == 1 and core[0] != REPRODUCED:
+        return core[0]
+    if {REPRODUCED, PARTLY} & set(core):
+        return PARTLY
+    return next(v for v in (UNDECIDED, NOT, UNTESTABLE) if v in core)
+
+
+def null_sentence(part: dict[str, Any]) -> str:
+    """What the same rule says on each null, in words: `on untrained: not reproduced`."""
+    said = (f"on {null['name']}: {null['verdict']}" for null in part["nulls"])
+    return "; ".join(said) or part["no_null"]
+
+
+def _complete(claim: Claim, estimates: Sequence[Estimate]) -> None:
+    """Raise ValueError unless each part has estimates of its subject and of each of its nulls, and
+    there are no others."""
+    given = {(e.part, e.null) for e in estimates}
+    wanted = {(name, null) for name, rule in claim.parts.items() for null in ("", *rule.nulls)}
+    if given != wanted:
+        missing, stray = (sorted(map(_place, x)) for x in (wanted - given, given - wanted))
+        raise ValueError(
+            f"Claim {claim.id}: estimates are missing for {missing or 'nothing'}, and given for {stray or 'nothing'} "
+            f"that it does not have. Its parts and nulls stand in book/claims/."
+        )
+
+
+def _place(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} on {pair[1]}" if pair[1] else pair[0]
+
+
+def _of(name: str, *lists: Sequence[Any]) -> list[list[Any]]:
+    """What belongs to a part, from each list."""
+    return [[row for row in rows if row.part == name] for rows in lists]
+
+
+def _part(
+    rule: Rule,
+    estimates: list[Estimate],
+    rates: list[Rate],
+    former: list[Estimate],
+    seeds_needed: int,
+) -> dict[str, Any]:
+    """Judge one part, then ask whether the rule says as much of its nulls."""
+    own = [e for e in estimates if not e.null]
+    nulls = [_null(rule, name, [e for e in estimates if e.null == name]) for name in rule.nulls]
+    verdict = verdict_of(rule, own, seeds_needed)
+    if any(_as_good(null["verdict"], verdict) for null in nulls) or _alarmed(verdict, rates):
+        verdict = UNDECIDED
+    return {
+        "verdict": verdict,
+        **measured(own),
+        "rule": rule.sentence(),
+        "nulls": nulls,
+        "no_null": rule.no_null,
+        "rates": [asdict(rate) for rate in rates],
+        "changed": [_change(rule, change, own, former, seeds_needed) for change in rule.changed],
+        "estimates": [asdict(e) for e in own if _finite(e)],
     }
 
 
-def _whole(parts: Sequence[Verdicts]) -> Verdicts:
-    """The verdict on a claim from those on its parts."""
-    if len(set(parts)) == 1:
-        return parts[0]
-    return NOT if set(parts) == {NOT, UNTESTABLE} else PARTLY
+def _null(rule: Rule, name: str, estimates: list[Estimate]) -> dict[str, Any]:
+    """The same rule where there is nothing to find; a single seed is enough to pass there."""
+    return {"name": name, "verdict": verdict_of(rule, estimates, 1), **measured(estimates)}
+
+
+def _as_good(null: Verdicts, verdict: Verdicts) -> bool:
+    """Whether a null comes out at least as well as a part that holds or holds partly."""
+    rank = {REPRODUCED: 2, PARTLY: 1}
+    return verdict in rank and rank.get(null, 0) >= rank[verdict]
+
+
+def _alarmed(verdict: Verdicts, rates: list[Rate]) -> bool:
+    """Whether a part that holds has a rule that passes too often where there is nothing to find."""
+    counted = [r for r in rates if r.kind.startswith("false alarms") and r.of >= TRIALS]
+    often = any(rate.passed > FALSE_ALARMS * rate.of for rate in counted)
+    return verdict in (REPRODUCED, PARTLY) and often
+
+
+def _change(
+    rule: Rule, change: Change, own: list[Estimate], former: list[Estimate], seeds_needed: int
+) -> dict[str, Any]:
+    """A change of the rule, and what the old rule says of the present numbers (None: it asked for
+    another measurement)."""
+    old = rule.before(change)
+    numbers = former if "measure" in change.was else own
+    verdict = verdict_of(old, numbers, seeds_needed) if numbers else None
+    return {"date": change.date, "rule": old.sentence(), "why": change.why, "verdict": verdict}
 
 
 def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:
     return {
         "id": claim.id,
         "paper": claim.paper,
+        "own": claim.own,
         "statement": claim.statement,
         "reported": claim.reported,
+        "core": list(claim.heart),
         "rule": claim.rule(),
         "verdict": verdict,
-    }
-
-
-def _part(rule: Rule, estimates: list[Estimate], seeds_needed: int) -> dict[str, Any]:
-    """Judge one part. Values are multiplied by -1 where the claim says `below`, so that larger
-    always favours it."""
-    sign = 1 if rule.side == "above" else -1
-    tolerance, nothing = (
-        sign * rule.tolerance,
-        sign * (rule.tolerance if rule.no_effect is None else rule.no_effect),
-    )
-    rows = [e for e in estimates if all(map(math.isfinite, (e.value, e.low, e.high)))]
-    mean = sum(e.value for e in rows) / len(rows) if rows else math.nan
-    passing = [min(sign * e.low, sign * e.high) > tolerance for e in rows]
-    failing = [max(sign * e.low, sign * e.high) < tolerance for e in rows]
-    if len(rows) < len(estimates) or not rows:
-        verdict = UNTESTABLE  # a measure that is not a number in some seed answers nothing
-    elif sum(passing) >= rule.share * len(rows) - 1e-9:
-        verdict = REPRODUCED if len({e.seed for e in rows}) >= seeds_needed else PARTLY
-    else:
-        verdict = NOT if all(failing) or sign * mean <= nothing else PARTLY
-    return {
-        "verdict": verdict,
-        "measured": mean if rows else None,
-        "interval": [min(e.low for e in rows), max(e.high for e in rows)] if rows else None,
-        "n": sum(e.n for e in rows),
-        "seeds": [e.seed for e in rows],
-        "rule": rule.sentence(),
-        "estimates": [asdict(e) for e in estimates if e in rows],
     }

@@ -147,8 +147,7 @@ def spread(target: Bool[Tensor, "batch query key"]) -> Float[Tensor, "batch quer
     return torch.where(count > 0, target / count.clamp(min=1), rest)
 
 
-# --- what happens inside the trace
-# --------------------------------------------------------------------------------
+# --- what happens inside the trace ---
 
 
 def touched(removed: Tensor, hold: Tensor | None, put: dict | None) -> list[int]:

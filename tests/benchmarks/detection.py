@@ -55,8 +55,7 @@ def three_weights(tokens: torch.Tensor) -> torch.Tensor:
     return scores.weights(dict(zip(THREE, targets, strict=True)))
 
 
-# --- contenders: each does the whole work, targets included, for the same batch
-# ---------------------------------------
+# --- contenders: each does the whole work, targets included, for the same batch ---
 
 
 @torch.no_grad()
@@ -121,8 +120,7 @@ def bridge_of(opened: opening.Opened):
         )
 
 
-# --- measuring
-# --------------------------------------------------------------------------------------------------------
+# --- measuring ---
 
 
 def interleaved(

@@ -182,8 +182,7 @@ def run(repeats: int) -> dict[str, object]:
     return {"setting": described(repeats, False) | told, "rows": rows}
 
 
-# --- memory, each in a process of its own
-# ------------------------------------------------------------------------------
+# --- memory, each in a process of its own ---
 
 
 def peak(what: str) -> float:

@@ -24,7 +24,9 @@ def make(folder: Path) -> Path:
     for part in ("chapters", "params"):
         (folder / part).mkdir()
     shutil.copy(FIXTURES / "01_tiny.ipynb", folder / "chapters")
-    shutil.copy(FIXTURES / "claims.yml", folder / "book")
+    for part in ("claims", "captions"):
+        shutil.rmtree(folder / "book" / part)
+        shutil.copytree(FIXTURES / part, folder / "book" / part)
     shutil.copy(FIXTURES / "_toc.yml", folder / "book")
     (folder / "params" / "tiny.yaml").write_text(PROFILE)
     return folder

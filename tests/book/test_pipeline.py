@@ -83,7 +83,7 @@ CHANGES = {
     "a parameter of both": ("params/tiny.yaml", "seed: 0", "seed: 1", BOTH),
     "a parameter of one": ("params/tiny.yaml", "[4, 8]", "[4, 9]", {"01_tiny"}),
     "a pinned version": ("constraints.txt", "papermill==", "papermill== ", BOTH),
-    "a rule of one": ("book/claims.yml", "tolerance: 0.25", "tolerance: 0.3", {"01_tiny"}),
+    "a rule of one": ("book/claims/01_tiny.yml", "tolerance: 0.25", "tolerance: 0.3", {"01_tiny"}),
 }
 
 

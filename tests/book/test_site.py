@@ -37,8 +37,7 @@ def soup(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text(), "html.parser")
 
 
-# --- the files
-# ------------------------------------------------------------------------------------------------------
+# --- the files ---
 
 
 def test_no_page_loads_anything_from_another_host(site):
@@ -198,8 +197,7 @@ def test_an_executed_chapter_that_is_gone_fails_the_build_by_name(built_project,
     assert result.returncode == 1 and "01_tiny: missing" in result.stderr
 
 
-# --- the browser
-# ----------------------------------------------------------------------------------------------------
+# --- the browser ---
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

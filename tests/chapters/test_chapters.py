@@ -205,11 +205,9 @@ def test_glued_numbers_are_made_by_the_chapter(chapter):
 
 @each
 def test_claims_of_a_chapter_name_it_in_the_claims_file(chapter):
-    rows = dependencies.entries(ROOT / "book" / "claims.yml")
+    rows = dependencies.entries(ROOT / "book" / "claims")
     named = {row["id"] for row in rows if row["chapter"] == chapter.stem}
-    assert {
-        rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims.yml")
-    } == named
+    assert {rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims")} == named
 
 
 @pytest.mark.alone
@@ -224,9 +222,7 @@ def test_plain_papermill_runs_it(chapter, tmp_path, runs):
     )
     results = runs / "smoke" / "results" / chapter.stem
     judged = {row["id"] for row in json.loads((results / "claims.json").read_text())}
-    assert judged == {
-        rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims.yml")
-    }
+    assert judged == {rule["id"] for rule in dependencies.rules(chapter, ROOT / "book" / "claims")}
     markup = "".join(
         o.data["text/html"]
         for c in executed.cells

@@ -188,8 +188,7 @@ def test_not_testable_says_why():
     )
 
 
-# --- book/claims.yml
-# ------------------------------------------------------------------------------------------------
+# --- book/claims.yml ---
 
 
 def test_the_books_claims_load_and_every_rule_gives_its_reason():

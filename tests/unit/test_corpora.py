@@ -277,8 +277,7 @@ def test_the_command_fails_in_a_line(arguments, said, tmp_path):
     )
 
 
-# --- the published files
-# --------------------------------------------------------------------------------------------
+# --- the published files ---
 
 
 @pytest.mark.parametrize("name", list(corpora.HOMES))

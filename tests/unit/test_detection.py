@@ -145,8 +145,7 @@ def test_probes_hold_neither_special_tokens_nor_bytes():
     ) & {0}
 
 
-# --- a real pretrained model, which nobody here has made
-# ------------------------------------------------------------
+# --- a real pretrained model, which nobody here has made ---
 
 
 @pytest.fixture(scope="module")

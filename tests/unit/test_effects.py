@@ -101,8 +101,7 @@ def test_one_text_is_refused(bench):
         ablation_effects.Bench.of(bench.opened, bench.tokens[:1], bench.early, bench.late)
 
 
-# --- controls
-# -------------------------------------------------------------------------------------------------------
+# --- controls ---
 
 
 def test_controls_come_from_the_same_layers_where_they_can(bench):
@@ -124,8 +123,7 @@ def test_controls_say_so_where_a_layer_is_full(bench):
     )
 
 
-# --- arithmetic
-# -----------------------------------------------------------------------------------------------------
+# --- arithmetic ---
 
 
 def test_windows_are_those_of_the_paper_in_proportion():

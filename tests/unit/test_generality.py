@@ -52,8 +52,7 @@ def opened(world):
     return opening.open_model(model, tokenizer=organisms.tokenizer(world.words))
 
 
-# --- lists
-# ----------------------------------------------------------------------------------------------------------
+# --- lists ---
 
 
 @pytest.mark.parametrize("task", ["binary", "four", "nine"])
@@ -132,8 +131,7 @@ def test_laid_out_shows_each_line_once(opened, world):
     assert np.allclose(frame[frame["head"] == "a"].attention, pattern[1:-2], atol=1e-5)
 
 
-# --- translations
-# ---------------------------------------------------------------------------------------------------
+# --- translations ---
 
 
 def test_translation_target_is_the_word_behind_the_source(world):
@@ -175,8 +173,7 @@ def test_translation_accuracy_counts_translated_words_only(opened, world):
     assert generality.translation_accuracy(opened, texts, [[]])[0].tolist() == pytest.approx(right)
 
 
-# --- parts of claims
-# ------------------------------------------------------------------------------------------------
+# --- parts of claims ---
 
 
 def test_best_head_is_chosen_and_measured_on_different_texts():
@@ -197,8 +194,7 @@ def test_contrast_is_the_difference_of_means():
     )
 
 
-# --- English
-# --------------------------------------------------------------------------------------------------------
+# --- English ---
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,7 @@ def directory(tmp_path):
     return where
 
 
-# --- identities
-# -----------------------------------------------------------------------------------------------------
+# --- identities ---
 
 
 @torch.no_grad()
@@ -105,8 +104,7 @@ def test_sizes(family):
     assert opened.d_head == (6 if family in ("qwen3", "organism") else 4)
 
 
-# --- opening
-# --------------------------------------------------------------------------------------------------------
+# --- opening ---
 
 
 def test_a_directory_opens_and_gives_what_the_module_gives(directory):
@@ -233,8 +231,7 @@ def test_a_remote_model_shows_no_weights():
         _ = remote.module
 
 
-# --- snapshots
-# ------------------------------------------------------------------------------------------------------
+# --- snapshots ---
 
 
 def test_snapshots_are_swapped_without_reopening(directory, tmp_path):
@@ -280,8 +277,7 @@ def test_a_module_in_memory_of_an_unknown_kind():
         opening.open_model(module)
 
 
-# --- helpers
-# --------------------------------------------------------------------------------------------------------
+# --- helpers ---
 
 
 def over_scale(norm, x):

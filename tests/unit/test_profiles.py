@@ -62,8 +62,7 @@ def test_a_profile_does_not_change():
         profiles.validate({}, "here").seed = 3
 
 
-# --- files
-# ----------------------------------------------------------------------------------------------------------
+# --- files ---
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
@@ -104,8 +103,7 @@ def test_files_that_are_empty_or_no_mapping(tmp_path):
         profiles.load(file)
 
 
-# --- notebooks
-# ------------------------------------------------------------------------------------------------------
+# --- notebooks ---
 
 
 def notebook(**parameters) -> dict:

@@ -233,8 +233,7 @@ def _literal_per_head(pattern, values, w, E, U, tokens, lengths, triplets, choic
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
-# --- the parts
-# ------------------------------------------------------------------------------------------------------
+# --- the parts ---
 
 
 def test_see_numbers_tokens_by_first_occurrence():

@@ -18,8 +18,7 @@ def random_pattern(seed: int, batch: int, heads: int, n: int) -> torch.Tensor:
     return logits.masked_fill(~torch.ones(n, n, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
 
 
-# --- targets
-# --------------------------------------------------------------------------------------------------------
+# --- targets ---
 
 
 @given(TOKENS)
@@ -79,8 +78,7 @@ def test_the_random_target_is_one_earlier_key_drawn_evenly():
     )
 
 
-# --- attention
-# ------------------------------------------------------------------------------------------------------
+# --- attention ---
 
 
 @given(TOKENS, SEEDS)
@@ -118,8 +116,7 @@ def test_perfect_heads_score_one():
     assert (found[1] == 0).all()
 
 
-# --- copying
-# --------------------------------------------------------------------------------------------------------
+# --- copying ---
 
 
 @settings(deadline=None)
@@ -178,8 +175,7 @@ def test_distinct_tokens_stand_in_order_of_occurrence(tokens):
         assert [found[k] for k in where] == row
 
 
-# --- the rest
-# -------------------------------------------------------------------------------------------------------
+# --- the rest ---
 
 
 def test_in_context_score_is_late_minus_early():

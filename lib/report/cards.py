@@ -1,0 +1,110 @@
+"""Markup of claims and verdicts: the folded claim before any number, the card of a verdict, and
+their words.
+
+A card shows all that a verdict hangs on: each part's rule, what was measured, what the same rule
+says where there is
+nothing to find, and the rule's past if it was changed after a result.
+"""
+
+from __future__ import annotations
+
+import html
+from numbers import Integral, Real
+from typing import Any
+
+from lib.report import claims
+
+
+def expectation(claim: claims.Claim) -> str:
+    """A claim before it is judged: one line, and folded under it what will be measured and how it
+    is judged."""
+    rules = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(rule.sentence())}</dd>"
+        for name, rule in claim.parts.items()
+    )
+    said = f"<dt>{source(claim.own)}</dt><dd>{html.escape(claim.reported)}</dd>"
+    title = f"<strong>{claim.id}</strong> {html.escape(claim.statement)}"
+    return f'<details class="bk-claim"><summary>{title}</summary><dl>{said}{rules}</dl></details>'
+
+
+def card(row: dict[str, Any], note: str | None = None) -> str:
+    """A verdict: the claim, the paper's value, and each part's rule, numbers, nulls and past."""
+    parts = row.get("parts") or {}
+    facts = [(source(row.get("own", False)), html.escape(row["reported"]))]
+    for name, part in parts.items():
+        facts += _part(name, part, named=len(parts) > 1)
+    if not parts:
+        facts.append(("Rule", html.escape(row["rule"])))
+    items = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts)
+    reason = f'<p class="bk-note">{html.escape(note)}</p>' if note else ""
+    style = f"bk-verdict bk-{row['verdict'].replace(' ', '-')}"
+    title = f'<span class="bk-badge">{in_words(row)}</span> <strong>Claim {row["id"]}.</strong>'
+    return (
+        f'<section class="{style}" id="claim-{row["id"]}"><p>{title} '
+        f"{html.escape(row['statement'])}</p><dl>{items}</dl>{reason}</section>"
+    )
+
+
+def source(own: bool) -> str:
+    """What stands before a claim's `reported`."""
+    return "A question of ours" if own else "The paper reports"
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """The verdict on a claim; of one that holds partly, how much of it."""
+    held = row.get("held")
+    if row["verdict"] != claims.PARTLY or not held or held[1] == 1:
+        return row["verdict"]
+    return f"partly: {held[0]} of {held[1]} parts"
+
+
+def _part(name: str, part: dict[str, Any], named: bool) -> list[tuple[str, str]]:
+    """Rule, measurement, nulls and past of one part, as pairs of term and markup."""
+    aside = f" ({html.escape(name)}: <em>{part['verdict']}</em>)" if named else ""
+    return [
+        (f"Rule{aside}", html.escape(part["rule"])),
+        ("Measured in these runs", html.escape(measured(part))),
+        ("The same rule on a null", html.escape(nulls(part))),
+        *(("Rule changed after results", html.escape(past(c))) for c in part["changed"]),
+    ]
+
+
+def measured(row: dict[str, Any]) -> str:
+    """The measured value with its interval and sample, in words; a dash when nothing was
+    measured."""
+    if row["measured"] is None:
+        return "–"
+    text = short(row["measured"])
+    if row["interval"]:
+        text += " [" + ", ".join(map(short, row["interval"])) + "]"
+    if row["n"]:
+        text += f", n = {row['n']}"
+    seeds = [str(seed) for seed in row["seeds"] if seed is not None]
+    return text + (f", seeds {', '.join(seeds)}" if seeds else "")
+
+
+def nulls(part: dict[str, Any]) -> str:
+    """What a part's rule says on each of its nulls, and how often it passes in repeated trials, in
+    words."""
+    said = [f"on {null['name']}: {null['verdict']} ({measured(null)})" for null in part["nulls"]]
+    said += [f"{rate['kind']}: {rate['passed']} of {rate['of']}" for rate in part["rates"]]
+    return "; ".join(said) if part["nulls"] else "; ".join([f"no null: {part['no_null']}", *said])
+
+
+def past(change: dict[str, Any]) -> str:
+    """A change of a rule in words, with what the old rule says of the present numbers."""
+    then = change["verdict"] or "nothing, for its measurement is no longer made"
+    return f"{change['date']}: {change['why']}. Before: {change['rule']}. To the present numbers it says: {then}."
+
+
+def in_digits(value: Any) -> str:
+    """A value as prose shows it: floats with three digits, all else as it is."""
+    real = isinstance(value, Real) and not isinstance(value, Integral)
+    return short(value) if real else str(value)
+
+
+def short(value: Any) -> str:
+    """Three digits, and all of them before the point; what is only rounding of a zero is zero."""
+    if abs(value) < 1e-6:
+        return "0"
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.3g}"
