@@ -21,12 +21,12 @@ from lib.files import ROOT
 FOLDER = ROOT / "book" / "captions"
 
 
-def load(chapter: str, folder: Path = FOLDER) -> dict[str, dict[str, str]]:
+def load(chapter: str, folder: Path | None = None) -> dict[str, dict[str, str]]:
     """Name -> caption and description, of a chapter; empty where there is no file.
 
     Error: ValueError for an entry without one of the two.
     """
-    file = folder / f"{chapter}.yml"
+    file = (folder or FOLDER) / f"{chapter}.yml"
     found = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
     for name, entry in found.items():
         if not isinstance(entry, dict) or set(entry) != {"caption", "description"}:

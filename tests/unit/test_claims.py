@@ -1,12 +1,12 @@
-"""Every branch of the verdict, on both sides, and the file of claims itself."""
+"""Every branch of the verdict, on both sides, beside its nulls, and the files of claims themselves."""
 
 import math
 
 import pytest
 
-from lib.measures.statistics import Estimate
+from lib.measures.statistics import Estimate, Rate
 from lib.report import claims
-from lib.report.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Claim, Rule
+from lib.report.claims import NOT, PARTLY, REPRODUCED, UNDECIDED, UNTESTABLE, Claim, Rule
 
 
 def rule(**changes) -> Rule:
@@ -17,6 +17,7 @@ def rule(**changes) -> Rule:
             "tolerance": 0.5,
             "no_effect": 0.0,
             "reason": "for the test",
+            "no_null": "" if changes.get("nulls") else "a test",
             **changes,
         }
     )
@@ -101,60 +102,114 @@ def test_what_is_not_a_number_answers_nothing(bad):
     assert claims.judge(claim(), [Estimate("a", 0, bad, bad, bad, 10)])["measured"] is None
 
 
-def test_parts_that_disagree_are_partly():
-    both = claim(a=rule(), b=rule())
-    good, bad = (
-        estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7)),
-        estimates((0.1, 0.2), (0.1, 0.2), (0.1, 0.2), part="b"),
-    )
-    found = claims.judge(both, good + bad)
-    assert found["verdict"] == PARTLY and [p["verdict"] for p in found["parts"].values()] == [
-        REPRODUCED,
-        NOT,
-    ]
-    agree = claims.judge(both, good + estimates((0.6, 0.8), (0.7, 0.9), (0.6, 0.7), part="b"))
-    assert agree["verdict"] == REPRODUCED
+HOLDS = ((0.6, 0.8), (0.7, 0.9), (0.6, 0.7))
+WAVERS = ((0.4, 0.8), (0.7, 0.9), (0.6, 0.7))
+FAILS = ((0.1, 0.2), (0.1, 0.2), (0.1, 0.2))
 
 
-GIVEN = {
-    REPRODUCED: [(0.6, 0.8), (0.7, 0.9), (0.6, 0.7)],
-    PARTLY: [(0.4, 0.8), (0.7, 0.9), (0.6, 0.7)],
-    NOT: [(0.1, 0.2), (0.1, 0.2), (0.1, 0.2)],
-    UNTESTABLE: [(math.nan, math.nan)],
-}
+GIVEN = {REPRODUCED: HOLDS, PARTLY: WAVERS, NOT: FAILS, UNTESTABLE: ((math.nan, math.nan),)}
 
 
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ((UNTESTABLE, NOT), NOT),  # nothing that could be tested holds
-        ((UNTESTABLE, REPRODUCED), PARTLY),  # the whole claim was not seen
-        ((UNTESTABLE, PARTLY), PARTLY),
-        ((UNTESTABLE, UNTESTABLE), UNTESTABLE),
-        ((REPRODUCED, PARTLY), PARTLY),
-        ((NOT, PARTLY), PARTLY),
+        ((REPRODUCED, REPRODUCED), REPRODUCED),
+        ((REPRODUCED, NOT), PARTLY),
+        ((REPRODUCED, UNTESTABLE), PARTLY),  # not all of the claim was seen
+        ((PARTLY, REPRODUCED), PARTLY),
+        ((PARTLY, NOT), PARTLY),
+        ((NOT, REPRODUCED), NOT),  # without its core a claim is not partly
         ((NOT, NOT), NOT),
+        ((UNTESTABLE, REPRODUCED), UNTESTABLE),
+        ((UNTESTABLE, NOT), UNTESTABLE),
     ],
 )
-def test_parts_that_cannot_be_tested_neither_help_nor_harm(parts, expected):
-    given = [
-        e
-        for name, part in zip("ab", parts, strict=True)
-        for e in estimates(*GIVEN[part], part=name)
-    ]
+def test_a_claim_stands_and_falls_with_its_core(parts, expected):
+    """The first part is the core where none is named."""
+    pairs = zip("ab", parts, strict=True)
+    given = [e for name, part in pairs for e in estimates(*GIVEN[part], part=name)]
     found = claims.judge(claim(a=rule(), b=rule()), given)
-    assert (
-        tuple(p["verdict"] for p in found["parts"].values()) == parts
-        and found["verdict"] == expected
-    )
+    assert tuple(p["verdict"] for p in found["parts"].values()) == parts
+    assert found["verdict"] == expected
+    assert found["held"] == [parts.count(REPRODUCED), 2]
     assert (found["measured"] is None) == (expected == UNTESTABLE)
+
+
+def test_a_core_of_several_parts_needs_one_of_them():
+    two = claim(a=rule(), b=rule(), c=rule()).model_copy(update={"core": ("b", "c")})
+    given = estimates(*HOLDS, part="a") + estimates(*FAILS, part="b")
+    assert claims.judge(two, given + estimates(*HOLDS, part="c"))["verdict"] == PARTLY
+    assert claims.judge(two, given + estimates(*FAILS, part="c"))["verdict"] == NOT
+
+
+@pytest.mark.parametrize(
+    ("subject", "null", "expected"),
+    [
+        (HOLDS, (0.1, 0.3), REPRODUCED),
+        (HOLDS, (0.4, 0.6), REPRODUCED),  # the null holds partly, the claim wholly
+        (HOLDS, (0.6, 0.8), UNDECIDED),
+        (WAVERS, (0.4, 0.7), UNDECIDED),  # no more than the null says
+        (WAVERS, (0.1, 0.3), PARTLY),
+        (FAILS, (0.6, 0.8), NOT),
+        (HOLDS, (math.nan, math.nan), REPRODUCED),  # nothing to measure there is nothing found
+    ],
+)
+def test_a_part_that_its_null_passes_too_is_undecided(subject, null, expected):
+    there = [e.on("untrained") for e in estimates(null)]
+    found = claims.judge(claim(a=rule(nulls=("untrained",))), estimates(*subject) + there)
+    assert found["verdict"] == expected
+    assert found["null"].startswith("on untrained: ")
+
+
+def test_a_single_seed_is_enough_for_a_null_to_pass_and_every_null_counts():
+    of = rule(nulls=("untrained", "shuffled"))
+    good, bad = estimates((0.1, 0.2))[0], estimates((0.6, 0.7))[0]
+    given = [*estimates(*HOLDS), good.on("untrained"), bad.on("shuffled")]
+    assert claims.judge(claim(a=of), given)["verdict"] == UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("passed", "of", "expected"),
+    [(5, 100, REPRODUCED), (6, 100, UNDECIDED), (2, 20, UNDECIDED), (3, 3, REPRODUCED)],
+)
+def test_a_rule_with_many_false_alarms_decides_nothing(passed, of, expected):
+    """At most one in twenty; three trials cannot tell, and what was planted should be found."""
+    rates = [Rate("a", "false alarms on shuffled labels", passed, of)]
+    rates += [Rate("a", "found where planted", 100, 100)]
+    found = claims.judge(claim(), estimates(*HOLDS), rates=rates)
+    assert found["verdict"] == expected and len(found["parts"]["a"]["rates"]) == 2
+
+
+def test_a_changed_rule_tells_what_the_old_one_says_now():
+    change = {"date": "2026-01-31", "was": {"tolerance": 0.75}, "why": "seen too late"}
+    other = {"date": "2026-02-01", "was": {"measure": "another measure"}, "why": "seen again"}
+    of = claim(a=rule(changed=[change, other]))
+    found = claims.judge(of, estimates(*HOLDS))
+    assert found["verdict"] == REPRODUCED
+    assert [c["verdict"] for c in found["parts"]["a"]["changed"]] == [PARTLY, None]
+    again = claims.judge(of, estimates(*HOLDS), former=estimates(*FAILS))
+    assert [c["verdict"] for c in again["parts"]["a"]["changed"]] == [PARTLY, NOT]
+    assert "another measure" in again["parts"]["a"]["changed"][1]["rule"]
+
+
+@pytest.mark.parametrize("changes", [{"nulls": ("a",), "no_null": "b"}, {"no_null": ""}])
+def test_a_rule_names_its_nulls_or_says_why_there_are_none(changes):
+    with pytest.raises(ValueError, match="no_null"):
+        rule(**changes)
 
 
 @pytest.mark.parametrize("parts", [["a", "c"], ["a"], []])
 def test_parts_must_be_those_of_the_claim(parts):
     given = [e for part in parts for e in estimates((0.6, 0.8), part=part)]
-    with pytest.raises(ValueError, match=r"Claim O1 has parts \['a', 'b'\]"):
+    with pytest.raises(ValueError, match="Claim O1: estimates are missing"):
         claims.judge(claim(a=rule(), b=rule()), given)
+
+
+def test_each_null_that_is_named_must_be_measured():
+    with pytest.raises(ValueError, match="a on untrained"):
+        claims.judge(claim(a=rule(nulls=("untrained",))), estimates(*HOLDS))
+    with pytest.raises(ValueError, match="a on elsewhere"):
+        claims.judge(claim(), [*estimates(*HOLDS), estimates((0, 1))[0].on("elsewhere")])
 
 
 def test_the_record_holds_what_the_pages_show():
@@ -188,7 +243,7 @@ def test_not_testable_says_why():
     )
 
 
-# --- book/claims.yml ---
+# --- book/claims/ ---
 
 
 def test_the_books_claims_load_and_every_rule_gives_its_reason():
@@ -213,7 +268,7 @@ ROW = """
   reported: r
   chapter: c
   parts:
-    a: {{measure: the measure, side: {side}, tolerance: 0.5, reason: for the test}}
+    a: {{measure: the measure, side: {side}, tolerance: 0.5, reason: for the test, no_null: a test}}
 """
 
 
@@ -224,7 +279,7 @@ ROW = """
         (ROW.format(id="O1", side="beside"), "claim O1.*side"),
         (ROW.format(id="X1", side="above"), "claim X1.*id"),
         (
-            ROW.format(id="O1", side="above").replace(", reason: for the test", ""),
+            ROW.format(id="O1", side="above").replace(", reason: for the test,", ","),
             "claim O1.*reason",
         ),
         (ROW.format(id="O1", side="above") + "  colour: red\n", "claim O1.*colour"),

@@ -136,8 +136,9 @@ def test_recipes_come_from_the_metadata(tmp_path):
 
 
 def test_rules_are_those_of_the_claims_that_the_code_names(tmp_path):
-    claims = tmp_path / "claims.yml"
-    claims.write_text(json.dumps([{"id": "O1", "x": 1}, {"id": "O10", "x": 2}]))
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    (claims / "01_x.yml").write_text(json.dumps([{"id": "O1", "x": 1}, {"id": "O10", "x": 2}]))
     assert dependencies.rules(notebook(tmp_path, 'book.claim("O10", [])'), claims) == [
         {"id": "O10", "x": 2}
     ]

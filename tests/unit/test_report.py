@@ -8,16 +8,22 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from lib import profiles
 from lib.measures import statistics
-from lib.report import chapter, charts, provenance
+from lib.report import captions, cards, chapter, charts, provenance
 
-PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it}"
+PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it, nulls: [even]}"
 CLAIMS = f"""
 - {{id: O901, paper: olsson2022, statement: Up & up., reported: A lot., chapter: 03_x, parts: {{size: {PART}}}}}
 - {{id: O902, paper: olsson2022, statement: More., reported: Little., chapter: 03_x, parts: {{size: {PART}}}}}
 """
+
+CAPTIONS = {
+    "first": ("One <1>.", "Says A & B."),
+    "counted": ("{count} heads.", "The largest is {top}."),
+} | dict.fromkeys(("second", "third", "empty", "same", "renamed-since"), ("C.", "D."))
 
 
 @pytest.fixture
@@ -33,8 +39,11 @@ def shown(monkeypatch) -> list:
 
 
 @pytest.fixture
-def book(tmp_path, shown) -> chapter.Report:
+def book(tmp_path, shown, monkeypatch) -> chapter.Report:
     (tmp_path / "claims.yml").write_text(CLAIMS)
+    entries = {k: {"caption": c, "description": d} for k, (c, d) in CAPTIONS.items()}
+    (tmp_path / "03_x.yml").write_text(yaml.safe_dump(entries))
+    monkeypatch.setattr(captions, "FOLDER", tmp_path)
     profile = profiles.validate(
         {"profile": "here", "runs_dir": str(tmp_path / "runs"), "model": "/secret/place/net"},
         "test",
@@ -48,19 +57,18 @@ def frame() -> pd.DataFrame:
 
 
 def estimates(*values: float) -> list[statistics.Estimate]:
-    return [
+    found = [
         statistics.Estimate("size", seed, v, v - 0.05, v + 0.05, 10)
         for seed, v in enumerate(values)
     ]
+    return [*found, statistics.Estimate("size", 0, 0.0, -0.1, 0.1, 10, "even")]
 
 
 def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, frame):
-    book.figure(
-        charts.heatmap(frame, "score"), "first", caption="One <1>.", description="Says A & B."
-    )
-    book.figure(charts.heatmap(frame, "score"), "second", caption="Two.", description="D.")
-    book.table(frame, "third", caption="Three.", description="D.")
-    book.figure(charts.heatmap(frame, "score"), "first", caption="Again.", description="D.")
+    book.figure(charts.heatmap(frame, "score"), "first")
+    book.figure(charts.heatmap(frame, "score"), "second")
+    book.table(frame, "third")
+    book.figure(charts.heatmap(frame, "score"), "first")
     pages = [page for page, _ in shown]
     assert [re.search(r"<strong>(.*?)</strong>", page).group(1) for page in pages] == [
         "Figure 3.1.",
@@ -79,9 +87,23 @@ def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, f
         pd.testing.assert_frame_equal(pd.read_csv(book.directory / f"{name}.csv"), frame)
 
 
+def test_captions_get_their_numbers_from_the_run_and_from_nowhere_else(book, shown, frame):
+    book.table(frame, "counted", count=2, top=0.98765)
+    assert "2 heads." in shown[0][0] and "The largest is 0.988." in shown[0][0]
+    with pytest.raises(ValueError, match=r"\['top'\] missing, \['tip'\] not asked for"):
+        book.table(frame, "counted", count=2, tip=1)
+    with pytest.raises(ValueError, match="book/captions/03_x.yml"):
+        book.table(frame, "unheard-of")
+
+
+def test_a_card_shows_each_null_beside_the_verdict(book, shown):
+    book.claim("O901", estimates(0.9, 0.8, 0.7))
+    assert "on even: not reproduced (0 [-0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
+
+
 def test_every_figure_says_how_to_draw_it_again(book, shown, frame):
     book.uses("our net", revision="abc")
-    book.figure(charts.heatmap(frame, "score"), "first", caption="C.", description="D.")
+    book.figure(charts.heatmap(frame, "score"), "first")
     page = shown[0][0]
     for part in (
         "papermill chapters/03_x.ipynb",
@@ -98,7 +120,7 @@ def test_every_figure_says_how_to_draw_it_again(book, shown, frame):
 @pytest.mark.parametrize("name", ["../up", "Upper", "", "a b"])
 def test_a_name_that_is_no_file_name_is_refused(book, frame, name):
     with pytest.raises(ValueError, match="small letters"):
-        book.table(frame, name, caption="C.", description="D.")
+        book.table(frame, name)
 
 
 def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
@@ -106,13 +128,11 @@ def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
         book.figure(
             charts.heatmap(frame, "score"),
             "empty",
-            caption="C.",
-            description="D.",
             data=pd.DataFrame(),
         )
-    book.table(frame, "same", caption="C.", description="D.")
+    book.table(frame, "same")
     with pytest.raises(ValueError, match="rename"):
-        book.figure(charts.heatmap(frame, "score"), "same", caption="C.", description="D.")
+        book.figure(charts.heatmap(frame, "score"), "same")
 
 
 def test_numbers_are_glued_and_not_shown(book, shown):
@@ -167,7 +187,7 @@ def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
 
 
 def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
-    book.table(frame, "renamed-since", caption="C.", description="D.")
+    book.table(frame, "renamed-since")
     chapter.Report("03_x", book.profile, tmp_path / "claims.yml")
     assert not list(book.directory.glob("*.csv"))
 
@@ -187,7 +207,7 @@ def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
     ],
 )
 def test_numbers_are_short_and_never_in_powers_of_ten(value, text):
-    assert chapter.short(value) == text
+    assert cards.short(value) == text
 
 
 def test_an_unknown_claim_names_those_that_exist(book):
