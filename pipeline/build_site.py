@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import files, profiles
-from lib.report import charts, claims, provenance
+from lib.report import claims, markup, provenance
 from pipeline import dependencies, gates, pages
 
 
@@ -33,7 +33,7 @@ def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile)
         )
         for file in sorted((run / "results" / name).glob("*.csv")):
             files.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
-    files.write_whole(target / "_extra" / "vega" / "vega.js", charts.bundle())
+    files.write_whole(target / "_extra" / "vega" / "vega.js", markup.bundle())
     found = pages.verdicts(run / "results", chapters)
     every = claims.load(book / "claims") if (book / "claims").is_dir() else {}
     files.write_whole(target / "_generated" / "scoreboard.md", pages.scoreboard(found))

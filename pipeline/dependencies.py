@@ -141,7 +141,7 @@ def site_sources(root: Path) -> list[str]:
         root / "lib" / "profiles.py",
         *(
             root / "lib" / "report" / f"{name}.py"
-            for name in ("cards", "chapter", "charts", "claims")
+            for name in ("captions", "cards", "chapter", "charts", "claims", "markup")
         ),
     ]
     found = [

@@ -30,7 +30,7 @@ from IPython.display import HTML, display
 
 from lib import files, profiles
 from lib.measures.statistics import Estimate, Rate
-from lib.report import captions, cards, charts, claims, provenance
+from lib.report import captions, cards, claims, markup, provenance
 from lib.report.cards import in_digits, short
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -99,11 +99,11 @@ class Report:
         here, a chart without data.
         """
         number = self._number("Figure", name)
-        frame = charts.table(chart) if data is None else data
+        frame = markup.table(chart) if data is None else data
         if frame.empty:
             raise ValueError(f"Figure {name!r} has no data frame behind it: pass data=.")
         caption, description = self._told(name, fills)
-        body = charts.html(chart, name, description)
+        body = markup.html(chart, name, description)
         self._show("Figure", number, name, body, frame, caption, description)
 
     def table(self, frame: pd.DataFrame, name: str, **fills: Any) -> None:
