@@ -206,11 +206,10 @@ def beyond_dealings(
 ) -> Float[Tensor, "*rest"]:
     """Share of dealings that reach the observed number, the truth counted as one of them.
 
-    Where nothing was observed it is 1; dealings in which nothing was are no evidence either way.
+    A dealing that leaves nothing to measure reaches nothing; where nothing was observed p is 1.
     """
-    known = dealt.isfinite()
-    reached = ((dealt >= observed - 1e-9) & known).sum(0)
-    return torch.where(observed.isfinite(), (reached + 1.0) / (known.sum(0) + 1), 1.0)
+    reached = (dealt.nan_to_num(-torch.inf) >= observed - 1e-9).sum(0)
+    return torch.where(observed.isfinite(), (reached + 1.0) / (len(dealt) + 1), 1.0)
 
 
 def tops(excess: Float[Tensor, "dealing head label"]) -> Bool[Tensor, "dealing head label"]:
@@ -247,3 +246,42 @@ def both_ways(
 ) -> Float[Tensor, "dealing pairing"]:
     """Mean overlap of each label's heads with those of the reverse that a pairing gives it."""
     return overlap[:, torch.arange(overlap.shape[1]), pairing].nanmean(-1)
+
+
+def breadth(
+    facts: Facts, labels: Int[Tensor, "1 fact"], generator: torch.Generator, rounds: int = 200
+) -> tuple[Float[Tensor, " label"], Float[Tensor, "round label"]]:
+    """Number of heads that carry each label, and the same in resamples of clusters.
+
+    The participation ratio of the heads' excess where it is positive: k heads with equal excess
+    count as k, and heads with little excess hardly count. NaN where no head has any.
+    """
+    number = torch.unique(facts.cluster, return_inverse=True)[1]
+    size = int(number.max()) + 1
+    weights = torch.cat([torch.ones(1, size), _resamples(size, generator, rounds)])
+    sums = (
+        torch.einsum("chkl,rk->rchl", x[0], weights) for x in _split(facts, labels, number, size)
+    )
+    excess = _ratio(*sums, 1).nan_to_num(0).clamp_min(0)  # [round, head, label]
+    ratio = excess.sum(1) ** 2 / (excess**2).sum(1)
+    return ratio[0], ratio[1:]
+
+
+def relabelled(triplets: Triplets, tokens: Tensor, labels: Int[Tensor, " fact"]) -> Triplets:
+    """The triplets with a labelling of their facts (in the order of `table`) for the truth."""
+    forward = len([name for name in triplets.names if not name.startswith("reversed ")])
+    rows = torch.unique(triplets.fact, return_inverse=True)[1]
+    backward = triplets.relation >= forward
+    relation = labels[rows] + forward * backward
+    size = int(tokens.max()) + 1
+    head = tokens[triplets.document, triplets.source]
+    base = ((triplets.cluster * 2 + backward) * size + head) * size
+    key, order = torch.unique(
+        base + tokens[triplets.document, triplets.target], return_inverse=True
+    )
+    said = torch.empty_like(key).scatter_(0, order, relation)
+    words = tokens[triplets.document[:, None], triplets.other_tails.clamp_min(0)]
+    place = torch.searchsorted(key, base[:, None] + words).clamp_max(len(key) - 1)
+    told = (triplets.joined >= 0) & (key[place] == base[:, None] + words)
+    joined = torch.where(told, said[place], triplets.joined)
+    return replace(triplets, relation=relation, joined=joined)

@@ -39,9 +39,8 @@ from lib.models.planted import Head, Space
 
 GAIN = 6.0  # logit of the tail: it takes nearly all that is raised
 FREQUENCIES = 32  # of the table of positions, enough to tell two places of a short document apart
-HEADS: dict[
-    tuple[int, int], tuple[str, str]
-] = {  # (layer, head) -> what it is, and for which relation
+Plan = dict[tuple[int, int], tuple[str, str]]  # (layer, head) -> what it is, for which relation
+HEADS: Plan = {
     (0, 1): ("source", "Used-for"),
     (0, 2): ("source", "Part-of"),
     (0, 4): ("current", "Compare"),
@@ -53,6 +52,16 @@ HEADS: dict[
     (1, 6): ("decoy copy", "Used-for"),
     (1, 2): ("decoy partners", "Used-for"),
 }
+# A head for each relation, and beside them, or alone, heads that hold none.
+PRETENDERS: Plan = {
+    (1, number): (f"decoy {kind}", relation)
+    for number, (kind, relation) in enumerate(
+        zip(("partners", "partners", "topic", "copy", "static"), RELATIONS, strict=False)
+    )
+}
+HOLDERS: Plan = {
+    (0, 1 + number): ("source", relation) for number, relation in enumerate(RELATIONS)
+} | PRETENDERS
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class PlantedRelations:
     model: organisms.OrganismForCausalLM
     tokenizer: object
     world: World
-    heads: dict[tuple[int, int], tuple[str, str]]
+    heads: Plan
 
     def truth(self, ov_input: str) -> set[tuple[int, int, str]]:
         """The (layer, head, relation) that hold a relation and can be seen with that input of the
@@ -77,18 +86,19 @@ class PlantedRelations:
         }
 
 
-def relations_by_hand(world: World | None = None, seed: int = 0) -> PlantedRelations:
-    """Two layers of eight heads: `HEADS`, one that copies tokens for the second layer, and
-    noise."""
+def relations_by_hand(
+    world: World | None = None, seed: int = 0, plan: Plan = HEADS
+) -> PlantedRelations:
+    """Two layers of eight heads: those of `plan`, one that copies tokens for layer 1, and noise."""
     world = world or World(topics=8)
     space = Space(len(world.words), world.context, torch.Generator().manual_seed(seed))
     plant = _Plant(world, space)
-    heads = {place: plant.head(kind, relation) for place, (kind, relation) in HEADS.items()}
+    heads = {place: plant.head(kind, relation) for place, (kind, relation) in plan.items()}
     heads[0, 0] = planted.looks_back(
         space, 0, space.before
     )  # every token, copied into the subspace `before`
     model = planted.build(space, heads, n_layers=2, n_heads=8, noise=0.01)
-    return PlantedRelations(model, organisms.tokenizer(world.words), world, HEADS)
+    return PlantedRelations(model, organisms.tokenizer(world.words), world, plan)
 
 
 @dataclass(frozen=True)
