@@ -176,9 +176,7 @@ def series(p) -> Course:
     """
     rows = []
     for name, revision in opening.checkpoints(p):
-        opened = opening.open_model(
-            name, revision, p.device, p.dtype, p.remote, p.trust_remote_code
-        )
+        opened = opening.open_named(p, name, revision)
         length = min(25, (opened.context - 1) // REPEATS)
         tokens = detection.random_repeats(
             opened, np.random.default_rng([p.seed, 2]), length, REPEATS, p.examples

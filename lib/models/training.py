@@ -1,9 +1,7 @@
 """The one training loop, and the cache of what it made.
 
 Idea. A run is a directory: snapshots of the weights on a schedule, a log, and, until it is
-finished, the state needed
-to go on. Its name carries a fingerprint of the recipe and of the code that it depends on, so a
-stale run is never read.
+finished, the state needed to go on. `lib.models.store` says what it is called.
 
 Use. `ensure(recipe, seed, models_dir)` returns the run's directory and trains only what is missing.
 `snapshots(run)` lists its checkpoints, `read_log(run)` its losses.
@@ -40,44 +38,16 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from lib import sources
 from lib.files import write_json, write_whole
 from lib.models.organisms import OrganismConfig, OrganismForCausalLM, tokenizer
-from lib.models.recipes import CORPORA, RECIPES, Architecture, Corpus, Recipe, scaled
+from lib.models.recipes import RECIPES, Corpus, Recipe, scaled
+from lib.models.store import DONE, directory
 
-__all__ = [
-    "CORPORA", "RECIPES", "Architecture", "Recipe", "build", "directory", "ensure", "fingerprint", "read_log",
-    "scaled", "snapshots",
-]  # fmt: skip
+__all__ = ["DONE", "RECIPES", "build", "directory", "ensure", "read_log", "scaled", "snapshots"]
 
 STATE = "state.safetensors"  # weights, moments and step of a run that is not finished
 LOG = "log.csv"
-DONE = "finished.json"  # written last: time taken, versions, checksums of the snapshots
 SAVE_EVERY = 200  # steps between two states, if no snapshot comes first
-
-
-# Where a run lives
-
-
-def directory(recipe: Recipe, seed: int, models_dir: str | Path) -> Path:
-    """The run's directory, whether or not it exists yet."""
-    return Path(models_dir) / f"{recipe.name}-seed{seed}-{fingerprint(recipe)}"
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """Ten hex digits of the recipe, the code that its weights depend on, and the versions of torch
-    and numpy."""
-    code = [
-        "lib.models.training",
-        *sources.closure(["lib.models.organisms", CORPORA[recipe.corpus].module]),
-    ]
-    parts = [
-        recipe.model_dump_json(),
-        torch.__version__,
-        np.__version__,
-        sources.digest(sorted(set(code))),
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
 # What is trained
