@@ -7,15 +7,12 @@ Use. `ensure(recipe, seed, models_dir)` returns the run's directory and trains o
 `snapshots(run)` lists its checkpoints, `read_log(run)` its losses.
 
 Interrupted at any moment, the next call continues from the last state and reaches the same weights
-to the bit:
-the batch of step s is drawn from a generator made of (seed, s), and the optimiser's tensors are
-saved with the weights.
-Files appear whole (written beside, then renamed), and a lock keeps two processes from training the
-same run at once.
+to the bit: the batch of step s is drawn from a generator made of (seed, s), and the optimiser's
+tensors are saved with the weights. Files appear whole (written beside, then renamed), and a lock
+keeps two processes from training the same run at once.
 
 Caveat. The same weights to the bit need the same number of threads, so training takes one, whoever
-calls it; more
-runs at once, in processes of their own, use more cores better than more threads do.
+calls it; more runs at once, in processes of their own, use more cores better than more threads do.
 """
 
 import fcntl
@@ -69,7 +66,9 @@ def build(recipe: Recipe, seed: int, corpus: Corpus) -> OrganismForCausalLM:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return OrganismForCausalLM(config).train()
+        model = OrganismForCausalLM(config).train()
+    model.set_attn_implementation("fused")  # not kept with the weights: what is opened is eager
+    return model
 
 
 def optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
@@ -114,8 +113,7 @@ def ensure(recipe: Recipe, seed: int, models_dir: str | Path, progress: bool = T
     """Return the directory of the finished run, training or resuming whatever is missing.
 
     Raises PermissionError where nothing can be written, ValueError for a checkpoint that cannot be
-    read or was
-    changed; both name the place and the cure.
+    read or was changed; both name the place and the cure.
     """
     run = directory(recipe, seed, models_dir)
     if not (run / DONE).exists():
@@ -135,8 +133,8 @@ def _claimed(run: Path) -> Iterator[None]:
         lock = (run / ".lock").open("w")
     except OSError as error:
         raise PermissionError(
-            f"cannot write the organism to {run} ({error.strerror}): make the folder writable, or set the parameter "
-            "runs_dir to one that is"
+            f"cannot write the organism to {run} ({error.strerror}): "
+            "make the folder writable, or set the parameter runs_dir to one that is"
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -189,10 +187,8 @@ def _resume(run: Path, model: nn.Module, adam: torch.optim.AdamW) -> tuple[int, 
         return 0, []
     try:
         with safe_open(path, "pt") as file:
-            step, tensors = (
-                int(file.metadata()["step"]),
-                {key: file.get_tensor(key) for key in file.keys()},
-            )  # noqa: SIM118
+            step = int(file.metadata()["step"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             losses = tensors.pop("losses").tolist()
         for name, parameter in model.named_parameters():
             parameter.data.copy_(tensors[f"weight.{name}"])
@@ -226,9 +222,8 @@ def _snapshot(
     model.config.save_pretrained(beside)
     write_whole(beside / "model.safetensors", save(model.state_dict(), {"format": "pt"}))
     words.save_pretrained(beside)
-    if (
-        place.exists()
-    ):  # written just before an interruption, after the last state: the same bits again
+    # Written just before an interruption, after the last state: the same bits again.
+    if place.exists():
         shutil.rmtree(place)
     beside.rename(place)
 
@@ -260,7 +255,8 @@ def _check(run: Path) -> None:
     if wrong:
         changed = run / wrong[0] / "model.safetensors"
         raise ValueError(
-            f"{changed} was changed after training: delete the folder {run}, and it is trained again"
+            f"{changed} was changed after training: "
+            f"delete the folder {run}, and it is trained again"
         )
 
 
