@@ -122,7 +122,8 @@ class World:
             and self.context >= 32
         ):
             raise ValueError(
-                f"{self} cannot be: 1 to 16 topics, 1 to {SIZE} edges, blocks shorter than the context, a context of at least 32"
+                f"{self} cannot be: 1 to 16 topics, 1 to {SIZE} edges, blocks shorter than the "
+                "context, a context of at least 32"
             )
         nouns = [word for name in CATEGORIES for word in CATEGORIES[name].split()]
         foreign = [word + "o" for name in TRANSLATED for word in CATEGORIES[name].split()]

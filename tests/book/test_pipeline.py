@@ -206,8 +206,8 @@ def test_a_chapter_that_cannot_ask_a_model_says_so(tmp_path):
     edit(folder / "chapters" / "01_tiny.ipynb", '"seed = 0', '"model = \'\'\\n",\n    "seed = 0')
     said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
     assert (
-        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or agenda_file.\n"
-        in said
+        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or "
+        "agenda_file.\n" in said
     )
 
 

@@ -24,7 +24,8 @@ from tests.book import project
 
 CHAPTER = "chapters/01_tiny.html"
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
 
@@ -114,8 +115,8 @@ def test_figures_offer_caption_description_data_and_provenance(site):
 def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
     assert (
-        "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not testable here."
-        in home.text
+        "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not "
+        "testable here." in home.text
     )
     rows = [
         [cell.text for cell in row.select("td")] for row in home.select(".bk-scoreboard tbody tr")
@@ -264,7 +265,8 @@ def visit(
     browser.get(url)
     if browser.execute_script("return document.documentElement.dataset.theme") != theme:
         browser.execute_script(
-            "localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', arguments[0])",
+            "localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', "
+            "arguments[0])",
             theme,
         )
         browser.get(url)
