@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 from lib import profiles
-from pipeline import dependencies
+from pipeline import dependencies, schedule
 
 NAME = config.get("profile", "embedded")
 PROFILE_FILE = Path("params") / f"{NAME}.yaml"
@@ -32,10 +32,15 @@ def code(path):
     return [str(file) for file in dependencies.modules(Path(path), LIB)]
 
 
+def model(recipe, seed):
+    """The file that names a trained model's directory."""
+    return f"{RUN}/models/{recipe}.seed{seed}"
+
+
 def models(wildcards):
     """The models that a chapter needs: every recipe with every seed."""
     needed = dependencies.recipes(notebook(wildcards.name))
-    return [f"{RUN}/models/{recipe}.seed{seed}" for recipe in needed for seed in PROFILE.seeds]
+    return [model(recipe, seed) for recipe in needed for seed in PROFILE.seeds]
 
 
 def values(wildcards):
@@ -58,8 +63,6 @@ def rules_of(wildcards):
 
 wildcard_constraints:
     name=r"[0-9]+_\w+",
-    recipe=r"[\w-]+",
-    seed=r"\d+",
 
 
 localrules: book, site
@@ -69,13 +72,20 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-rule train:
-    """One model of the book: one recipe, one seed, one thread."""
-    input: code("lib/models/training.py"), "constraints.txt"
-    output: f"{RUN}/models/{{recipe}}.seed{{seed}}"
-    params: scale=PROFILE.training_scale, content=content("constraints.txt", *code("lib/models/training.py"))
-    threads: 1
-    shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed} {output}"
+# The models of the book, one thread a job. Training has priority over chapters, which share out better at the end.
+for job in schedule.jobs({recipe for name in CHAPTERS for recipe in dependencies.recipes(notebook(name))}, PROFILE.seeds):
+    rule:
+        name: f"train_{job.recipe}_{job.seeds[0]}"
+        input: code("lib/models/training.py"), "constraints.txt"
+        output: [model(job.recipe, seed) for seed in job.seeds]
+        params:
+            recipe=job.recipe,
+            runs=[word for seed in job.seeds for word in (seed, model(job.recipe, seed))],
+            scale=PROFILE.training_scale,
+            content=content("constraints.txt", *code("lib/models/training.py")),
+        threads: 1
+        priority: job.cost
+        shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {params.recipe} {params.runs}"
 
 
 rule chapter:

@@ -1,7 +1,7 @@
-"""`python -m pipeline.train PROFILE_FILE RECIPE SEED MARKER`: train one model of the book, or
-finish it.
+"""`python -m pipeline.train PROFILE_FILE RECIPE SEED MARKER [SEED MARKER ...]`: train models of the
+book, or finish them.
 
-The marker names the run's directory; it changes only when the run does, so chapters run again only
+A marker names the run's directory; it changes only when the run does, so chapters run again only
 then.
 """
 
@@ -14,18 +14,15 @@ from lib.models import training
 from pipeline import process
 
 
-def main(profile_file: str, name: str, seed: str, marker: str) -> None:
-    """Train recipe `name` with `seed` at the profile's scale; `training.ensure` resumes whatever is
-    there."""
+def main(profile_file: str, name: str, *pairs: str) -> None:
+    """Train recipe `name` with each seed at the profile's scale; `training.ensure` resumes whatever
+    is there."""
     process.end_with_driver()
     profile = profiles.load(profile_file)
-    if name not in training.RECIPES:
-        raise SystemExit(
-            f"No recipe {name!r}; lib/models/recipes.py has {', '.join(training.RECIPES)}."
-        )
     recipe = training.scaled(training.RECIPES[name], profile.training_scale)
-    run = training.ensure(recipe, int(seed), files.runs(profile) / "models")
-    files.write_whole(marker, f"{run.name}\n")
+    for seed, marker in zip(pairs[::2], pairs[1::2], strict=True):
+        run = training.ensure(recipe, int(seed), files.runs(profile) / "models")
+        files.write_whole(marker, f"{run.name}\n")
 
 
 if __name__ == "__main__":
