@@ -114,7 +114,7 @@ def recipes(notebook: Path) -> list[str]:
 
 def models(notebook: Path, profile: profiles.Profile) -> list[Path]:
     """Directories of the trained models that the notebook needs: every recipe with every seed."""
-    return store.places(recipes(notebook), profile)
+    return store.places(recipes(notebook), profile.seeds, profile)
 
 
 def lacking(notebook: Path, profile: profiles.Profile) -> list[str] | None:

@@ -17,7 +17,7 @@ from lib import files, profiles, sources
 from lib.models.recipes import CORPORA, RECIPES, Recipe, scaled
 
 DONE = "finished.json"  # written last: time taken, versions, checksums of the snapshots
-RUN = re.compile(r"[a-z0-9_]+-seed\d+-[0-9a-f]{10}")
+RUN = re.compile(r"(?P<recipe>[a-z0-9_]+)-seed(?P<seed>\d+)-[0-9a-f]{10}")
 
 
 def directory(recipe: Recipe, seed: int, models_dir: str | Path) -> Path:
@@ -47,7 +47,7 @@ def recipe_of(name: str, profile: profiles.Profile) -> Recipe:
     return scaled(RECIPES[name], profile.training_scale)
 
 
-def places(names: Iterable[str], profile: profiles.Profile) -> list[Path]:
-    """Directories of the models of these recipes, with every seed of the profile."""
+def places(names: Iterable[str], seeds: Iterable[int], profile: profiles.Profile) -> list[Path]:
+    """Directories of the models of these recipes, each with every seed."""
     made, folder = [recipe_of(name, profile) for name in names], files.store(profile)
-    return [directory(recipe, seed, folder) for recipe in made for seed in profile.seeds]
+    return [directory(recipe, seed, folder) for recipe in made for seed in seeds]
