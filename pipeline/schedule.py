@@ -7,9 +7,12 @@ longer than the longest single run. The longest start first, so that no core wai
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from lib.models.recipes import RECIPES, Recipe
+from lib import profiles
+from lib.models import store
+from lib.models.recipes import Recipe
 
 
 class Job(NamedTuple):
@@ -17,23 +20,22 @@ class Job(NamedTuple):
 
     recipe: str
     seeds: tuple[int, ...]
+    places: list[Path]
     cost: int
 
 
-def jobs(names: Iterable[str], seeds: Sequence[int]) -> list[Job]:
-    """Every recipe in `names` with every seed, the costliest job first. Error: SystemExit for an
-    unknown recipe."""
-    if unknown := sorted(set(names) - RECIPES.keys()):
-        raise SystemExit(
-            f"No recipe {unknown[0]!r}; lib/models/recipes.py has {', '.join(RECIPES)}."
-        )
-    costs = {name: cost(RECIPES[name]) for name in sorted(set(names))}
-    longest = max(costs.values(), default=0)
-    made = [
-        Job(name, part, one * len(part))
-        for name, one in costs.items()
-        for part in _parts(seeds, longest // one)
-    ]
+def jobs(profile: profiles.Profile, names: Iterable[str]) -> list[Job]:
+    """Every recipe in `names` with every seed of the profile, the costliest job first.
+
+    Error: ValueError for an unknown recipe.
+    """
+    recipes = [store.recipe_of(name, profile) for name in sorted(set(names))]
+    longest = max(map(cost, recipes), default=0)
+    made = []
+    for recipe in recipes:
+        for seeds in _parts(profile.seeds, longest // cost(recipe)):
+            places = store.places(recipe, seeds, profile)
+            made.append(Job(recipe.name, seeds, places, cost(recipe) * len(seeds)))
     return sorted(made, key=lambda job: -job.cost)
 
 
