@@ -9,7 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from lib import files, profiles
-from lib.models import store
 from pipeline import dependencies, schedule
 
 
@@ -29,32 +28,28 @@ PYTHON = sys.executable
 LIMITS = "OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
 
 
-def notebook(name):
-    return files.ROOT / "chapters" / f"{name}.ipynb"
-
-
-def trained(recipe, seeds):
-    """Marks in the directories of models, whose names hold all that the models depend on."""
-    places = store.places([recipe], seeds, PROFILE)
-    return [f"{STORE}/{place.name}/trained" for place in places]
+def recipes(name):
+    return dependencies.recipes(files.ROOT / "chapters" / f"{name}.ipynb")
 
 
 def models(wildcards):
-    """The models that a chapter needs: every recipe with every seed. Their times say nothing."""
-    needed = dependencies.recipes(notebook(wildcards.name))
-    return ancient([mark for recipe in needed for mark in trained(recipe, PROFILE.seeds)])
+    """The models that a chapter needs. Their names hold what they depend on, so their times say
+    nothing."""
+    places = dependencies.models(files.ROOT / "chapters" / f"{wildcards.name}.ipynb", PROFILE)
+    return ancient([f"{STORE}/{place.name}/trained" for place in places])
 
 
 @cache
 def depends(name):
     """All else that changes a chapter's results, as text: contents decide, and not times, so that a
     touched file costs nothing and an old one is seen."""
+    notebook = files.ROOT / "chapters" / f"{name}.ipynb"
     book = files.ROOT / "book"
     return {
-        "values": dependencies.values(notebook(name), PROFILE),
-        "rules": dependencies.rules(notebook(name), book / "claims"),
-        "captions": dependencies.captions(notebook(name), book / "captions"),
-        "code": dependencies.code(notebook(name)),
+        "values": dependencies.values(notebook, PROFILE),
+        "rules": dependencies.rules(notebook, book / "claims"),
+        "captions": dependencies.captions(notebook, book / "captions"),
+        "code": dependencies.code(notebook),
         "pins": dependencies.digest([files.ROOT / "constraints.txt"]),
     }
 
@@ -75,12 +70,12 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-# The models of the book, one thread a job. Training comes before chapters, which share out better.
-NEEDED = {recipe for name in CHAPTERS for recipe in dependencies.recipes(notebook(name))}
-for job in schedule.jobs(NEEDED, PROFILE.seeds):
+# The models of the book, one thread a job; their names say all that they depend on, so nothing else
+# is declared. Training has priority over chapters, which share out better at the end.
+for job in schedule.jobs(PROFILE, {name for chapter in CHAPTERS for name in recipes(chapter)}):
     rule:
         name: f"train_{job.recipe}_{job.seeds[0]}"
-        output: trained(job.recipe, job.seeds)
+        output: [f"{STORE}/{place.name}/trained" for place in job.places]
         threads: 1
         priority: job.cost
         shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {output}"

@@ -1,4 +1,5 @@
-"""`python -m pipeline.train PROFILE_FILE MARK [MARK ...]`: train models of the book, or finish them.
+"""`python -m pipeline.train PROFILE_FILE MARK [MARK ...]`: train models of the book, or finish
+them.
 
 A mark is a file in a model's directory. It is the Snakefile's, which removes a job's outputs before
 it runs the job again; the model's own record stays where it is.

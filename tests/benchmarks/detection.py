@@ -221,7 +221,8 @@ def run(repeats: int, peer: bool) -> dict[str, object]:
             1.0,
         ),
     ]
-    what = "time: prefix, previous and duplicate scores of all heads / TransformerLens 4, from its full cache"
+    what = "time: prefix, previous and duplicate scores of all heads / "
+    what += "TransformerLens 4, from its full cache"
     rows += [
         ratio(seconds, "attention", "from_cache", what, 0.75) if peer else row(what, "–", "–", 0.75)
     ]

@@ -235,7 +235,8 @@ def waiting_build(folder: Path) -> subprocess.Popen:
     """A build whose second chapter waits while the file `wait` is there; returns once that cell
     runs."""
     (folder / "wait").touch()
-    wait = "import pathlib, time\npathlib.Path('running').touch()\nwhile pathlib.Path('wait').exists(): time.sleep(0.1)\n"
+    wait = "import pathlib, time\npathlib.Path('running').touch()\n"
+    wait += "while pathlib.Path('wait').exists(): time.sleep(0.1)\n"
     (folder / "lib" / "extra.py").write_text("VALUE = 1\n")
     second_chapter(folder, wait + OTHER)
     environment = os.environ | {"PYTHONPATH": str(folder)}
