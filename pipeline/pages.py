@@ -110,7 +110,8 @@ def benchmarks(file: Path) -> str:
 RULES_INTRO = """\
 Each claim has a rule that was written before the run: what is measured, and on which side of which
 tolerance the claim puts it.
-A claim is *reproduced* when the 95 % interval lies on the claimed side in the share of seeds that the rule names.
+A claim is *reproduced* when the 95 % interval lies on the claimed side in the share of seeds that
+the rule names.
 It is *partly* reproduced when the direction is the claimed one but some interval crosses the
 tolerance, or when some parts hold and others do not.
 It is *not reproduced* when every interval lies on the other side, or when the mean points against
