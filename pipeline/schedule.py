@@ -1,38 +1,37 @@
 """Which models one job trains, and which job starts first.
 
-A process takes seconds to start, so short runs of one recipe share one; none of these jobs takes
+A process takes seconds to start, so short runs of one recipe share one, as long as they take no
 longer than the longest single run. The longest start first, so that no core waits at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
-from lib.models.recipes import RECIPES, Recipe
+from lib import profiles
+from lib.models import store
+from lib.models.recipes import Recipe
 
 
 class Job(NamedTuple):
-    """One process: a recipe trained with some seeds, one after the other."""
+    """One process: directories of runs of one recipe, trained one after the other."""
 
-    recipe: str
-    seeds: tuple[int, ...]
+    name: str
+    places: list[Path]
     cost: int
 
 
-def jobs(names: Iterable[str], seeds: Sequence[int]) -> list[Job]:
-    """Every recipe in `names` with every seed, the costliest job first. Error: SystemExit for an
+def jobs(names: Iterable[str], profile: profiles.Profile) -> list[Job]:
+    """Every recipe in `names` with every seed, the costliest job first. Error: ValueError for an
     unknown recipe."""
-    if unknown := sorted(set(names) - RECIPES.keys()):
-        raise SystemExit(
-            f"No recipe {unknown[0]!r}; lib/models/recipes.py has {', '.join(RECIPES)}."
-        )
-    costs = {name: cost(RECIPES[name]) for name in sorted(set(names))}
+    costs = {name: cost(store.recipe_of(name, profile)) for name in sorted(set(names))}
     longest = max(costs.values(), default=0)
     made = [
-        Job(name, part, one * len(part))
+        Job(f"{name}_{start}", part, one * len(part))
         for name, one in costs.items()
-        for part in _parts(seeds, longest // one)
+        for start, part in _parts(store.places([name], profile), longest // one)
     ]
     return sorted(made, key=lambda job: -job.cost)
 
@@ -42,5 +41,5 @@ def cost(recipe: Recipe) -> int:
     return recipe.steps * (recipe.architecture.layers + 1)
 
 
-def _parts(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    return [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]
+def _parts(places: list[Path], size: int) -> list[tuple[int, list[Path]]]:
+    return [(start, places[start : start + size]) for start in range(0, len(places), size)]
