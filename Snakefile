@@ -20,11 +20,6 @@ PROFILE_FILE = Path("params") / f"{NAME}.yaml"
 PROFILE = profiles.load(files.ROOT / PROFILE_FILE)
 RUN, STORE = (relpath(place, files.ROOT) for place in (files.runs(PROFILE), files.store(PROFILE)))
 CHAPTERS = [path.stem for path in sorted((files.ROOT / "chapters").glob("[0-9]*.ipynb"))]
-RECIPES = {
-    recipe
-    for name in CHAPTERS
-    for recipe in dependencies.recipes(files.ROOT / "chapters" / f"{name}.ipynb")
-}
 SITE_SOURCES = dependencies.site_sources(files.ROOT)
 PYTHON = sys.executable
 # One thread a job: as many jobs as cores run at once, and the bits do not depend on cores.
@@ -33,16 +28,15 @@ PYTHON = sys.executable
 LIMITS = "OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
 
 
-def marks(places):
-    """What says that models are trained, by their directories."""
-    return [f"{STORE}/{place.name}/trained" for place in places]
+def recipes(name):
+    return dependencies.recipes(files.ROOT / "chapters" / f"{name}.ipynb")
 
 
 def models(wildcards):
     """The models that a chapter needs. Their names hold what they depend on, so their times say
     nothing."""
-    notebook = files.ROOT / "chapters" / f"{wildcards.name}.ipynb"
-    return ancient(marks(dependencies.models(notebook, PROFILE)))
+    places = dependencies.models(files.ROOT / "chapters" / f"{wildcards.name}.ipynb", PROFILE)
+    return ancient([f"{STORE}/{place.name}/trained" for place in places])
 
 
 @cache
@@ -76,12 +70,12 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-# The models of the book, on one thread each; their names say all that they depend on. While cores
-# are scarce training goes before chapters, which share out better at the end.
-for job in schedule.jobs(RECIPES, PROFILE):
+# The models of the book, one thread a job; their names say all that they depend on. Training has
+# priority over chapters, which share out better at the end.
+for job in schedule.jobs(PROFILE, {name for chapter in CHAPTERS for name in recipes(chapter)}):
     rule:
-        name: f"train_{job.name}"
-        output: marks(job.places)
+        name: f"train_{job.recipe}_{job.seeds[0]}"
+        output: [f"{STORE}/{place.name}/trained" for place in job.places]
         threads: 1
         priority: job.cost
         shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {output}"

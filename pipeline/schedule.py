@@ -1,12 +1,12 @@
 """Which models one job trains, and which job starts first.
 
-A process takes seconds to start, so short runs of one recipe share one, as long as they take no
+A process takes seconds to start, so short runs of one recipe share one; none of these jobs takes
 longer than the longest single run. The longest start first, so that no core waits at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,23 +16,26 @@ from lib.models.recipes import Recipe
 
 
 class Job(NamedTuple):
-    """One process: directories of runs of one recipe, trained one after the other."""
+    """One process: a recipe trained with some seeds, one after the other."""
 
-    name: str
+    recipe: str
+    seeds: tuple[int, ...]
     places: list[Path]
     cost: int
 
 
-def jobs(names: Iterable[str], profile: profiles.Profile) -> list[Job]:
-    """Every recipe in `names` with every seed, the costliest job first. Error: ValueError for an
-    unknown recipe."""
-    costs = {name: cost(store.recipe_of(name, profile)) for name in sorted(set(names))}
-    longest = max(costs.values(), default=0)
-    made = [
-        Job(f"{name}_{start}", part, one * len(part))
-        for name, one in costs.items()
-        for start, part in _parts(store.places([name], profile), longest // one)
-    ]
+def jobs(profile: profiles.Profile, names: Iterable[str]) -> list[Job]:
+    """Every recipe in `names` with every seed of the profile, the costliest job first.
+
+    Error: ValueError for an unknown recipe.
+    """
+    recipes = [store.recipe_of(name, profile) for name in sorted(set(names))]
+    longest = max(map(cost, recipes), default=0)
+    made = []
+    for recipe in recipes:
+        for seeds in _parts(profile.seeds, longest // cost(recipe)):
+            places = store.places(recipe, seeds, profile)
+            made.append(Job(recipe.name, seeds, places, cost(recipe) * len(seeds)))
     return sorted(made, key=lambda job: -job.cost)
 
 
@@ -41,5 +44,5 @@ def cost(recipe: Recipe) -> int:
     return recipe.steps * (recipe.architecture.layers + 1)
 
 
-def _parts(places: list[Path], size: int) -> list[tuple[int, list[Path]]]:
-    return [(start, places[start : start + size]) for start in range(0, len(places), size)]
+def _parts(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    return [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]

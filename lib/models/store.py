@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 
 from lib import files, profiles, sources
@@ -26,8 +25,8 @@ def directory(recipe: Recipe, seed: int, models_dir: str | Path) -> Path:
     return _directories(recipe, [seed], models_dir)[0]
 
 
-def _directories(recipe: Recipe, seeds: Sequence[int], models_dir: str | Path) -> list[Path]:
-    mark = fingerprint(recipe)  # reads code, so once for all seeds
+def _directories(recipe: Recipe, seeds: Iterable[int], models_dir: str | Path) -> list[Path]:
+    mark = fingerprint(recipe)  # reads the code, so once for all seeds
     return [Path(models_dir) / f"{recipe.name}-seed{seed}-{mark}" for seed in seeds]
 
 
@@ -53,8 +52,6 @@ def recipe_of(name: str, profile: profiles.Profile) -> Recipe:
     return scaled(RECIPES[name], profile.training_scale)
 
 
-def places(names: Iterable[str], profile: profiles.Profile) -> list[Path]:
-    """Directories of the models of these recipes, with every seed of the profile."""
-    folder = files.store(profile)
-    made = (_directories(recipe_of(name, profile), profile.seeds, folder) for name in names)
-    return list(chain.from_iterable(made))
+def places(recipe: Recipe, seeds: Iterable[int], profile: profiles.Profile) -> list[Path]:
+    """Directories of the models of a recipe, one a seed."""
+    return _directories(recipe, seeds, files.store(profile))
