@@ -70,8 +70,8 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-# The models of the book, one thread a job; their names say all that they depend on. Training has
-# priority over chapters, which share out better at the end.
+# The models of the book, one thread a job; their names say all that they depend on, so nothing else
+# is declared. Training has priority over chapters, which share out better at the end.
 for job in schedule.jobs(PROFILE, {name for chapter in CHAPTERS for name in recipes(chapter)}):
     rule:
         name: f"train_{job.recipe}_{job.seeds[0]}"

@@ -1,5 +1,9 @@
-"""`python -m pipeline.train PROFILE_FILE MARK [MARK ...]`: train the book's models that the marks
-stand for, or finish them."""
+"""`python -m pipeline.train PROFILE_FILE MARK [MARK ...]`: train models of the book, or finish
+them.
+
+A mark is a file in a model's directory. It is the Snakefile's, which removes a job's outputs before
+it runs the job again; the model's own record stays where it is.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,21 @@ from lib import files, profiles
 from lib.models import store, training
 from pipeline import process
 
-# For the Snakefile, which removes a job's output before it runs it again: not the run's own record.
-MARK = "trained"
-
 
 def main(profile_file: str, *marks: str) -> None:
-    """Train each model at the profile's scale, and mark its directory; `training.ensure` resumes
-    whatever is there."""
+    """Train each model at the profile's scale; `training.ensure` resumes whatever is there.
+
+    Errors: SystemExit for a directory that belongs to other code or another scale.
+    """
     process.end_with_driver()
     profile = profiles.load(profile_file)
-    for mark in marks:
-        name, seed = store.RUN.fullmatch(Path(mark).parent.name).groups()
-        recipe = store.recipe_of(name, profile)
-        run = training.ensure(recipe, int(seed), files.store(profile))
-        files.write_whole(run / MARK, "")
+    for mark in map(Path, marks):
+        said = store.RUN.fullmatch(mark.parent.name)
+        recipe = store.recipe_of(said["recipe"], profile)
+        run = training.ensure(recipe, int(said["seed"]), files.store(profile))
+        if run.name != mark.parent.name:
+            raise SystemExit(f"The code of {run.name} has changed since the build began: again.")
+        files.write_whole(run / mark.name, "")
 
 
 if __name__ == "__main__":
