@@ -54,7 +54,8 @@ class BigramBlocks:
     def __post_init__(self) -> None:
         if not 1 <= self.shortest <= self.longest < self.context:
             raise ValueError(
-                f"blocks of {self.shortest}..{self.longest} tokens do not fit a context of {self.context}"
+                f"blocks of {self.shortest}..{self.longest} tokens do not fit a context of "
+                f"{self.context}"
             )
         object.__setattr__(self, "words", vocabulary(self.size))
         object.__setattr__(self, "steps", self.chain().cumsum(axis=1))
@@ -68,14 +69,12 @@ class BigramBlocks:
 
     def walk(self, rng: np.random.Generator, size: int, length: int) -> np.ndarray:
         """`size` walks of `length` tokens on the chain, ids from 1: int64 [size, length]."""
-        tokens = np.empty((size, length), np.int64)
-        tokens[:, 0] = rng.integers(0, self.size, size)
-        for place in range(1, length):
-            lot = rng.random((size, 1))
-            tokens[:, place] = (
-                (self.steps[tokens[:, place - 1]] < lot).sum(axis=1).clip(max=self.size - 1)
-            )
-        return tokens + 1
+        tokens = np.empty((length, size), np.int64)
+        tokens[0] = rng.integers(0, self.size, size)
+        for place, lot in enumerate(rng.random((length - 1, size, 1)), 1):
+            below = (self.steps[tokens[place - 1]] < lot).sum(axis=1)
+            tokens[place] = below.clip(max=self.size - 1)
+        return tokens.T + 1
 
     def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw int64 [size, context]."""
