@@ -2,8 +2,8 @@
 
 Idea. None of these numbers is read off the head that was chosen for being the largest: the best
 head is chosen on half of the clusters (topics, verbs) and measured on the rest. And none is called
-a relation's before the same facts with other labels have had their turn: `Dealings` holds a thousand
-labellings of the facts, the truth being row 0, and every measure is taken of all of them.
+a relation's before the same facts with other labels have had their turn: `Dealings` holds a
+thousand labellings of the facts, row 0 the truth, and every measure is taken of all of them.
 """
 
 from __future__ import annotations
@@ -104,10 +104,34 @@ class Dealings:
 
     @cached_property
     def margins(self) -> relation_facts.Margins:
-        """Best heads of every labelling, of facts read forward."""
+        """Best heads of every labelling by their index, of facts read forward."""
         rows = ~self.facts.backward
         given = self.facts.at(rows), self.labels[:, rows], self.found.min_events
         return _margins(*given, self.seed, rounds=200)
+
+    @cached_property
+    def offered(self) -> relation_facts.Facts:
+        """Facts read forward, per opportunity instead of per event.
+
+        An index is a mean over what passed the gate: a head that looks for one relation alone has
+        the same index under other labels, from fewer events. Per opportunity both count, where a
+        head looks and what it raises.
+        """
+        made = relation_facts.per_opportunity(
+            self.facts, self.found.encoded.triplets, self.found.opportunities
+        )
+        return made.at(~made.backward)
+
+    @cached_property
+    def carried(self) -> relation_facts.Margins:
+        """Best heads of every labelling, per opportunity."""
+        labels = self.labels[:, ~self.facts.backward]
+        return _margins(self.offered, labels, 0, self.seed, rounds=200)
+
+    @cached_property
+    def offers(self) -> Float[Tensor, "row head label"]:
+        """The excess per opportunity of every head under every labelling."""
+        return relation_facts.maps(self.offered, self.labels[:, ~self.facts.backward], 0)
 
     def maps(self, backward: bool = False) -> Float[Tensor, "row head label"]:
         """The excess of every head under every labelling, of facts read one way."""
@@ -132,7 +156,7 @@ class Dealings:
 
     def held(self, row: int = 0) -> Bool[Tensor, "head label"]:
         """Heads whose excess for a label is beyond other labellings', p below .05 after Holm."""
-        p = relation_facts.beyond_dealings(self.forward[row], self._others(self.forward, row))
+        p = relation_facts.beyond_dealings(self.offers[row], self._others(self.offers, row))
         return relation_tests.holm(p) < LEVEL
 
     def _others(self, values: Tensor, row: int) -> Tensor:
@@ -155,16 +179,18 @@ class Dealings:
         return against(part, self.seed, float(values[row]), rest)
 
     def relation(self, part: str, row: int = 0) -> Estimate:
-        """Mean excess of the best heads, less what dealt labels give."""
-        value = self.margins.value
-        known = value.isfinite().any(1)
-        return self.beyond(part, value.nan_to_num(0).mean(1).where(known, torch.nan), row)
+        """Mean excess of the best heads per opportunity, less what dealt labels give.
+
+        In standard deviations of the dealings.
+        """
+        value = self.carried.value.mean(1)
+        return self.beyond(part, value / self._others(value, row).std(), row)
 
     def most(self, part: str, row: int = 0) -> Estimate:
         """Number of relations whose own excess is beyond that of dealt labels, p below .05."""
-        value = self.margins.value
+        value = self.carried.value
         p = relation_facts.beyond_dealings(value[row], self._others(value, row))
-        return count(part, self.seed, int((p < LEVEL).sum()), self.margins.clusters)
+        return count(part, self.seed, int((p < LEVEL).sum()), self.carried.clusters)
 
     def sparse(self, part: str, row: int = 0) -> Estimate:
         """Share of heads that hold a relation, mean over relations that some head holds.

@@ -73,6 +73,13 @@ def table(
     return Facts(above, below, label, backward, pair, one.cluster, half)
 
 
+def per_opportunity(facts: Facts, triplets: Triplets, open_: Int[Tensor, " n"]) -> Facts:
+    """The same facts with the positions that each offers below the line, instead of its events."""
+    fact, rows = torch.unique(triplets.fact, return_inverse=True)
+    offered = facts.below.new_zeros(len(fact)).index_add(0, rows, open_.to(facts.below))
+    return replace(facts, below=offered.expand_as(facts.below))
+
+
 def _pooled(values: Tensor, rows: Tensor, n: int) -> Float[Tensor, "control head fact"]:
     flat = values.flatten(1, 2)
     return flat.new_zeros(*flat.shape[:2], n).index_add(-1, rows, flat)

@@ -31,6 +31,7 @@ because the gate says nothing of them: they look at t_s whatever it is and whate
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -57,16 +58,16 @@ HEADS: Plan = {
     (1, 6): ("decoy copy", "Used-for"),
     (1, 2): ("decoy partners", "Used-for"),
 }
-# A head for each relation, and beside them, or alone, heads that hold none.
+# Heads that hold pairs but no relation; and beside them a head for each relation.
 PRETENDERS: Plan = {
-    (1, number): (f"decoy {kind}", relation)
-    for number, (kind, relation) in enumerate(
-        zip(("partners", "partners", "topic", "copy", "static"), RELATIONS, strict=False)
-    )
+    (1, 0): ("decoy pairs", "Used-for"),
+    (1, 1): ("decoy pairs", "Used-for"),
+    (1, 2): ("decoy topic", "Used-for"),
+    (1, 3): ("decoy copy", "Used-for"),
 }
-HOLDERS: Plan = {
+HOLDERS: Plan = PRETENDERS | {
     (0, 1 + number): ("source", relation) for number, relation in enumerate(RELATIONS)
-} | PRETENDERS
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class _Plant:
             "decoy self": lambda: self._back(0),
             "decoy previous": lambda: self._back(1),
         }
-        W_Q, W_K = looks.get(kind, lambda: self._from_word(relation))()
+        said = RELATIONS if kind == "decoy pairs" else (relation,)
+        W_Q, W_K = looks.get(kind, lambda: self._from_words(said))()
         reads = self.space.before if kind == "context" else self.space.token
         return W_Q, W_K, reads.T @ self._written(kind, relation), GAIN * self.space.say
 
@@ -127,7 +129,9 @@ class _Plant:
         """From the token that is read to the tokens that are raised."""
         size, tokens = len(self.world.words), torch.eye(len(self.world.words))
         facts = torch.from_numpy(self.world.graph.reshape(-1, 3))
-        said = (facts[:, 1] == self.world.ids[RELATIONS[relation]]) | (kind == "decoy partners")
+        said = (facts[:, 1] == self.world.ids[RELATIONS[relation]]) | (
+            kind in ("decoy partners", "decoy pairs")
+        )
         s, _, o = facts[said].T
         if kind == "decoy static":
             return torch.ones(size, 1) @ tokens[o].sum(0, keepdim=True)
@@ -143,10 +147,11 @@ class _Plant:
             else torch.zeros(size, size).index_put_((s, o), torch.ones(len(s)))
         )
 
-    def _from_word(self, relation: str) -> tuple[Tensor, Tensor]:
-        """Look two back from the relation's word; from any other token, rest at `<bos>`."""
-        word, entities = self.world.ids[RELATIONS[relation]], self.world.entities.ravel()
-        at_word, everywhere = self.space.token[word], self.space.token.sum(0)
+    def _from_words(self, relations: Iterable[str]) -> tuple[Tensor, Tensor]:
+        """Look two back from the relations' words; from any other token, rest at `<bos>`."""
+        words = self.world.encode(RELATIONS[relation] for relation in relations)
+        entities = self.world.entities.ravel()
+        at_word, everywhere = self.space.token[words].sum(0), self.space.token.sum(0)
         entity, bos = self.space.token[entities].sum(0), self.space.token[0]
         query, key = self._places(2)
         return self._padded(
