@@ -1,4 +1,4 @@
-"""Do heads hold a *relation*, or just pairs of words? The sums of each fact, and its label dealt anew.
+"""Do heads hold a *relation*, or just pairs? Sums of each fact, and labels dealt anew.
 
 Idea. A fact is a pair of words with a relation as its label. What a head raises for a pair does not
 hang on the label, nor do the controls `anywhere`, `same_class` and `other_source`, which leave out

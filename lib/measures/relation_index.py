@@ -6,7 +6,8 @@ text. A head encodes the relation if, where it looks at t_s, it raises t_o:
 1. gate (equation 1): at a position j >= max(s, o) the head's largest attention goes to s, tau times
    the second largest;
 2. share (equation 2): of what the head raises among the distinct tokens visible at j, the share
-   that falls to t_o: a = q_o / sum_k q_k with q_k = max(0, p_k - mean_k p_k), p = softmax(x W_OV W_U);
+   that falls to t_o: a = q_o / sum_k q_k with q_k = max(0, p_k - mean_k p_k) and
+   p = softmax(x W_OV W_U);
 3. index (equation 3): the mean of a over all (T, j) that pass the gate.
 
 Use. `tally` sums shares over the positions j of each triplet, for the tail and for what stands in
