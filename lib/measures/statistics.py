@@ -73,18 +73,26 @@ def bootstrap_mean(
     The axis must hold independent units (sequences, documents, seeds), not tokens of one sequence.
     Error: ValueError for fewer than two units, from which no spread can be told.
     """
-    n = samples.shape[0]
-    if n < 2:
-        raise ValueError(
-            f"An interval needs at least two independent units, got {n}. Raise the number of sequences, documents or seeds."
-        )
-    weights = (
-        torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=resamples)).to(samples) / n
-    )
-    means = (weights @ samples.reshape(n, -1)).reshape(resamples, *samples.shape[1:])
+    means = resampled_means(samples, rng, resamples)
     edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)
     low, high = torch.quantile(means, edges, dim=0)
     return Interval(samples.mean(0), low, high)
+
+
+def resampled_means(
+    samples: Float[Tensor, "sample *rest"], rng: np.random.Generator, resamples: int
+) -> Float[Tensor, "resample *rest"]:
+    """Means over the first axis of samples drawn from it with replacement. Error: ValueError for
+    fewer than two."""
+    n = samples.shape[0]
+    if n < 2:
+        raise ValueError(
+            f"An interval needs at least two independent units, got {n}. "
+            "Raise the number of sequences, documents or seeds."
+        )
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    weights = torch.from_numpy(drawn).to(samples) / n
+    return (weights @ samples.reshape(n, -1)).reshape(resamples, *samples.shape[1:])
 
 
 def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:
