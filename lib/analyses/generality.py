@@ -28,13 +28,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lib.data import abstraction
 from lib.data.abstraction import Lists, Translations
 from lib.measures import scores
 from lib.measures.statistics import Estimate, Interval, bootstrap_mean, resampled_means
+from lib.models import opening, planted
 from lib.tracing import ablation, capture
 
 Excess = Float[Tensor, "text layer head"]
-OTHER = "other heads"
+DEALINGS, PLANTED = 100, 10  # trials behind a rate
+REMOVED = ("nothing", "induction heads", "as many others")
+ABSTRACT = ("literal", "category", "source")
 
 
 # --- attention ---
@@ -136,6 +140,18 @@ def least_accuracy(guess: float) -> float:
     return (1 + guess) / 2
 
 
+def by_removal(
+    right: Float[Tensor, "set text"], rng: np.random.Generator, resamples: int
+) -> pd.DataFrame:
+    """The share of right answers with each of `REMOVED`, a row each: nothing (set 0), the induction
+    heads (set 1), the mean over all further sets."""
+    rows = []
+    for name, given in zip(REMOVED, (right[:1], right[1:2], right[2:]), strict=True):
+        share, low, high = map(float, bootstrap_mean(given.mean(0), rng, resamples))
+        rows.append({"removed": name, "accuracy": share, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
 # --- parts of claims ---
 
 
@@ -221,9 +237,91 @@ class Means:
         return Estimate.of(part, seed, Interval(wins(self.value), low, high), self.texts)
 
 
-def dealt_heads(
-    heads: ablation.Heads, n_heads: int, rng: np.random.Generator
-) -> list[tuple[int, int]]:
+def answers(
+    part: str,
+    seed: int,
+    given: dict[str, Excess],
+    heads: ablation.Heads,
+    able: bool,
+    rng: np.random.Generator,
+    resamples: int,
+) -> list[Estimate]:
+    """A model's estimates of a part and of `<part>-heads`: on the subject (`given[""]`; not a number
+    where the model is not `able` to do the task), on each null in `given`, and of the part's rule on
+    `other heads`."""
+    made = []
+    for null, excess in given.items():
+        best = best_of_half(part, seed, excess, heads, rng, resamples)
+        apart = Means.of(excess, rng, resamples).separation(f"{part}-heads", seed, heads)
+        made += [e.on(null) if null or able else unanswered(e.part, seed) for e in (best, apart)]
+    rest = others(heads, given[""])
+    best = best_of_half(part, seed, given[""], rest, rng, resamples)
+    return [*made, best.on("other heads")]
+
+
+# --- how often a rule passes: each trial is what one judgement is given ---
+
+
+def with_dealt_labels(
+    part: str,
+    given: dict[int, Excess],
+    heads: dict[int, ablation.Heads],
+    rng: np.random.Generator,
+    resamples: int,
+) -> list[list[Estimate]]:
+    """Separation of heads whose labels were dealt anew within their layers, in every seed."""
+    means = {seed: Means.of(excess, rng, resamples) for seed, excess in given.items()}
+    trials = []
+    for _ in range(DEALINGS):
+        dealt = {seed: _dealt(heads[seed], m.value.shape[1], rng) for seed, m in means.items()}
+        trials.append([m.separation(part, seed, dealt[seed]) for seed, m in means.items()])
+    return trials
+
+
+def with_dealt_classes(
+    part: str,
+    seen: dict[int, Float[Tensor, "prompt layer head line"]],
+    lists: Lists,
+    heads: dict[int, ablation.Heads],
+    rng: np.random.Generator,
+    resamples: int,
+) -> list[list[Estimate]]:
+    """The best head, in every seed, where classes were dealt anew among the lines."""
+    trials = []
+    for _ in range(DEALINGS):
+        right = abstraction.dealt_anew(lists, rng).right
+        given = {seed: excess(looked, right) for seed, looked in seen.items()}
+        trials.append([best_of_half(part, s, given[s], heads[s], rng, resamples) for s in seen])
+    return trials
+
+
+def planted_trials(
+    world, rng: np.random.Generator, resamples: int, kinds: tuple[str, ...] = ABSTRACT
+) -> list[list[Estimate]]:
+    """Every part on planted models whose one induction head matches in the given ways
+    (`planted.alike`), one model a trial."""
+    lists = abstraction.world_lists(world, rng, "singles", lines=16, n=16)
+    texts = abstraction.world_translations(world, rng, n=16)
+    counted = abstraction.without_correspondence(texts, world, rng)
+    trials = []
+    for seed in range(PLANTED):
+        made = planted.matcher(world, seed, kinds)
+        opened = opening.open_model(made.model, tokenizer=made.tokenizer)
+        asked = (seed, made.truth["induction head"], True, rng, resamples)
+        found = excess(looks(opened, lists), lists.right)
+        spoken = following(opened, texts) - following(opened, counted)
+        trials.append(
+            _own("category", found, *asked) + _own("translation", spoken, *asked),
+        )
+    return trials
+
+
+def _own(part: str, given: Excess, seed: int, *asked) -> list[Estimate]:
+    """The estimates of a part without its nulls."""
+    return [e for e in answers(part, seed, {"": given}, *asked) if not e.null]
+
+
+def _dealt(heads: ablation.Heads, n_heads: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """As many heads of each layer, whichever they are."""
     layers = [layer for layer, _ in heads]
     return [

@@ -64,24 +64,39 @@ class Lists:
 def world_lists(
     world, rng: np.random.Generator, task: str, lines: int, n: int, literal: bool = False
 ) -> Lists:
-    """Prompts of a task of the book's world (`fewshot.SINGLES`, `fewshot.TASKS`): `<bos>`, lines of
-    one or two words and a label, the last without.
+    """Lists of the book's world: `<bos>`, lines of words and a label, the last without.
 
-    Words of the last line that stood in an earlier one are replaced there by others of their
-    category, unless `literal`.
+    task: `singles`, one word a line, of three categories as in training; `three`, of three that
+    never met in a list there; or one of `fewshot.TASKS`, two words a line. Words of the last line
+    that stood in an earlier one are replaced there by others of their category, unless `literal`.
     """
-    made = fewshot.prompts(world, rng, task, lines, n)
-    tokens, label = (torch.from_numpy(part) for part in made[:2])
-    width = fewshot.words_in_line(task)
-    words = tokens[:, 1:-width].unflatten(1, (lines, width + 1))[:, :, :width]
-    last = tokens[:, -width:]
+    tokens, label = (
+        _singles(world, rng, lines, n)
+        if task == "singles"
+        else (fewshot.prompts(world, rng, task, lines, n)[:2])
+    )
+    width = 1 if task in ("singles", *fewshot.SINGLES) else 2
+    return _lists(world, rng, torch.from_numpy(tokens), torch.from_numpy(label), width, literal)
+
+
+def _singles(world, rng: np.random.Generator, lines: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and the right label of documents that are cut before a label."""
+    made = world.documents(rng, n, "singles")
+    due = 2 * lines + 2
+    return made.tokens[:, :due], made.tokens[:, due]
+
+
+def _lists(world, rng, tokens: Tensor, label: Tensor, width: int, literal: bool) -> Lists:
+    """Say what stands where, `width` words a line."""
+    words = tokens[:, 1:-width].unflatten(1, (-1, width + 1))[:, :, :width]
+    (n, lines, _), last = words.shape, tokens[:, -width:]
     if not literal:
         _replace_shared(words, last, world, rng)
     place = torch.arange(-1, tokens.shape[1] - 1).div(width + 1, rounding_mode="floor")
     line = torch.where(place < lines, place, -1).expand(n, -1)
     right = tokens[:, width + 1 :: width + 1] == label[:, None]
     query = torch.full((n,), tokens.shape[1] - 1)
-    return Lists(tokens, line, query, right, _shared(words, last).flatten(2).any(2), label)
+    return Lists(tokens, line, query, right, _shared(words, last).any(2), label)
 
 
 def _replace_shared(words: Tensor, last: Tensor, world, rng: np.random.Generator) -> None:
