@@ -68,14 +68,12 @@ class BigramBlocks:
 
     def walk(self, rng: np.random.Generator, size: int, length: int) -> np.ndarray:
         """`size` walks of `length` tokens on the chain, ids from 1: int64 [size, length]."""
-        tokens = np.empty((size, length), np.int64)
-        tokens[:, 0] = rng.integers(0, self.size, size)
-        for place in range(1, length):
-            lot = rng.random((size, 1))
-            tokens[:, place] = (
-                (self.steps[tokens[:, place - 1]] < lot).sum(axis=1).clip(max=self.size - 1)
-            )
-        return tokens + 1
+        tokens = np.empty((length, size), np.int64)
+        tokens[0] = rng.integers(0, self.size, size)
+        for place, lot in enumerate(rng.random((length - 1, size, 1)), 1):
+            below = (self.steps[tokens[place - 1]] < lot).sum(axis=1)
+            tokens[place] = below.clip(max=self.size - 1)
+        return tokens.T + 1
 
     def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw int64 [size, context]."""

@@ -14,8 +14,9 @@ Use. `OrganismForCausalLM(OrganismConfig(...))` is an ordinary transformers mode
 and `AutoModelForCausalLM` work, once this module is imported. `tokenizer(words)` makes the
 word-level tokenizer beside it.
 
-Caveat. The attention is the eager one on purpose: it is the only one that shows its pattern. There
-is no key-value cache.
+Caveat. The attention is the eager one on purpose: it is the only one that shows its pattern.
+Training alone asks for "fused", which computes the same and keeps no pattern. There is no
+key-value cache.
 """
 
 from collections.abc import Callable
@@ -88,6 +89,22 @@ def eager_attention_forward(
     return attn_output.transpose(1, 2).contiguous(), attn_weights
 
 
+def fused_attention_forward(
+    module: nn.Module,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch head key d_head"],
+    value: Float[Tensor, "batch head key d_head"],
+    attention_mask: Float[Tensor, "#batch 1 query key"] | None,
+    scaling: float,
+    **_: object,
+) -> tuple[Float[Tensor, "batch query head d_head"], None]:
+    """Return each head's output z, as above, from one operation that never holds the pattern."""
+    attn_output = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, scale=scaling
+    )
+    return attn_output.transpose(1, 2), None
+
+
 class OrganismAttention(nn.Module):
     """Causal attention; positions reach queries and keys only; keys may be smeared."""
 
@@ -112,7 +129,7 @@ class OrganismAttention(nn.Module):
         """k_j := sigma(alpha) k_j + (1 - sigma(alpha)) k_(j-1), the first key unchanged."""
         own = torch.sigmoid(self.smear)[:, None, None]
         before = torch.cat([key[:, :, :1], key[:, :, :-1]], dim=2)
-        return own * key + (1 - own) * before
+        return torch.lerp(before, key, own)
 
     def forward(
         self,
@@ -120,12 +137,14 @@ class OrganismAttention(nn.Module):
         positions: Float[Tensor, "#batch position d_model"],
         attention_mask: Float[Tensor, "#batch 1 position position"] | None = None,
     ) -> tuple[
-        Float[Tensor, "batch position d_model"], Float[Tensor, "batch head position position"]
+        Float[Tensor, "batch position d_model"],
+        Float[Tensor, "batch head position position"] | None,
     ]:
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
-        query_states = self.q_proj(hidden_states + positions).view(hidden_shape).transpose(1, 2)
-        key_states = self.k_proj(hidden_states + positions).view(hidden_shape).transpose(1, 2)
+        placed = hidden_states + positions
+        query_states = self.q_proj(placed).view(hidden_shape).transpose(1, 2)
+        key_states = self.k_proj(placed).view(hidden_shape).transpose(1, 2)
         value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
         if self.config.smeared:
             key_states = self.smear_keys(key_states)
@@ -286,9 +305,9 @@ class OrganismForCausalLM(OrganismPreTrainedModel, GenerationMixin):
         logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(
-                logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-            )
+            # The last position has no next token; leaving it out by its label copies no logits.
+            following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), following.flatten())
         return CausalLMOutput(
             loss=loss,
             logits=logits,
@@ -346,5 +365,6 @@ def tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
+ALL_ATTENTION_FUNCTIONS.register("fused", fused_attention_forward)
 AutoConfig.register("organism", OrganismConfig)
 AutoModelForCausalLM.register(OrganismConfig, OrganismForCausalLM)

@@ -99,7 +99,9 @@ def build(recipe: Recipe, seed: int, corpus: Corpus) -> OrganismForCausalLM:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return OrganismForCausalLM(config).train()
+        model = OrganismForCausalLM(config).train()
+    model.set_attn_implementation("fused")  # not kept with the weights: what is opened is eager
+    return model
 
 
 def optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:

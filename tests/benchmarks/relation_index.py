@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from lib.analyses import relation_maps
-from lib.data import corpora, triplets
+from lib.data import agenda, triplets
 from lib.measures import relation_index
 from lib.models import opening, organisms
 from lib.tracing import capture
@@ -51,9 +51,9 @@ def documents() -> list[triplets.Document]:
         None,
     )
     if file:
-        return corpora.lettered(corpora.agenda(file)[: DOCUMENTS + 10], np.random.default_rng(0))[
-            0
-        ][:DOCUMENTS]
+        return agenda.lettered(agenda.read(file)[: DOCUMENTS + 10], np.random.default_rng(0))[0][
+            :DOCUMENTS
+        ]
     return [invented(np.random.default_rng(i)) for i in range(DOCUMENTS)]
 
 
@@ -62,7 +62,7 @@ def invented(rng: np.random.Generator) -> triplets.Document:
     words = [f"w{i}" for i in rng.zipf(1.3, 140).clip(max=3000)]
     places = rng.choice(140, 16, replace=False).tolist()
     for i, place in enumerate(places):
-        words[place] = corpora.LETTERS[i % 10]
+        words[place] = agenda.LETTERS[i % 10]
     links = [triplets.Link("Used-for", (places[2 * i],), (places[2 * i + 1],)) for i in range(5)]
     return triplets.Document.of_words(
         words, links, ["entity" if i in places else None for i in range(140)]
@@ -79,7 +79,7 @@ def setting(layers: int = 12) -> tuple[opening.Opened, triplets.Encoded]:
     with torch.no_grad():
         for block in module.transformer.h:
             block.attn.c_attn.weight[:, :768] *= 12
-    encoded = triplets.collate(told, organisms.tokenizer(words), corpora.RELATIONS, 512)
+    encoded = triplets.collate(told, organisms.tokenizer(words), agenda.RELATIONS, 512)
     return opening.open_model(module), encoded
 
 
@@ -229,7 +229,7 @@ def wide() -> tuple[opening.Opened, triplets.Encoded]:
     opened = opening.open_model(
         AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     )
-    return opened, triplets.collate(told, organisms.tokenizer(words), corpora.RELATIONS, 512)
+    return opened, triplets.collate(told, organisms.tokenizer(words), agenda.RELATIONS, 512)
 
 
 if __name__ == "__main__":

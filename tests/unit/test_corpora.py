@@ -15,7 +15,7 @@ from spacy.training import Example
 
 from lib import profiles
 from lib.analyses import relation_maps
-from lib.data import corpora, gold, triplets
+from lib.data import agenda, corpora, gold, trees, triplets
 from lib.data.worlds import World
 from lib.measures.relation_index import CALIBRATED, PRINTED
 from lib.models import opening
@@ -33,9 +33,9 @@ def shared(name: str) -> Path:
 
 
 @pytest.fixture
-def abstract(tmp_path) -> corpora.Abstract:
+def abstract(tmp_path) -> agenda.Abstract:
     (tmp_path / "x.tsv").write_text(ROW + "\n")
-    return corpora.agenda(tmp_path / "x.tsv")[0]
+    return agenda.read(tmp_path / "x.tsv")[0]
 
 
 def test_a_row_of_agenda(abstract):
@@ -43,19 +43,19 @@ def test_a_row_of_agenda(abstract):
     assert abstract.words == ("we", "use", "a", 0, "for", 1, "and", 2, "with", "the", 0, ".")
     assert abstract.graph == ((0, "Used-for", 1), (0, "Conjunction", 2), (1, "Feature-of", 1))
     assert (
-        corpora.written(abstract) == "we use a parser for grammar and old corpus with the parser ."
+        agenda.written(abstract) == "we use a parser for grammar and old corpus with the parser ."
     )
 
 
 def test_letters_stand_for_entities(abstract):
-    (document,), dropped = corpora.lettered(
+    (document,), dropped = agenda.lettered(
         [abstract], np.random.default_rng(0), lambda word: word in ("a", "the", "with")
     )
     words = document.words
     assert (
         len(words) == 9
         and words[2] == words[7]
-        and words[2] in corpora.LETTERS
+        and words[2] in agenda.LETTERS
         and not set(words) & set("AINSWE")
     )
     assert [(link.relation, link.head, link.tail) for link in document.links] == [
@@ -82,15 +82,15 @@ def test_letters_stand_for_entities(abstract):
 
 def test_letters_are_drawn_anew_for_each_document(abstract):
     drawn = {
-        corpora.lettered([abstract], np.random.default_rng(seed))[0][0].words[3]
+        agenda.lettered([abstract], np.random.default_rng(seed))[0][0].words[3]
         for seed in range(60)
     }
     assert len(drawn) > 15
 
 
 def test_documents_with_more_entities_than_letters_are_dropped(abstract):
-    many = corpora.Abstract("t", tuple(map(str, range(21))), tuple(range(21)), ())
-    assert corpora.lettered([many], np.random.default_rng(0)) == (
+    many = agenda.Abstract("t", tuple(map(str, range(21))), tuple(range(21)), ())
+    assert agenda.lettered([many], np.random.default_rng(0)) == (
         [],
         {"self-relations": 0, "not mentioned": 0, "documents with too many entities": 1},
     )
@@ -98,13 +98,13 @@ def test_documents_with_more_entities_than_letters_are_dropped(abstract):
 
 def test_bad_rows_and_missing_files_say_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="row 0 does not parse"):
-        corpora.agenda([{"title": "t", "entities": "a", "relations": "0 99 1", "text": "x"}])
+        agenda.read([{"title": "t", "entities": "a", "relations": "0 99 1", "text": "x"}])
     with pytest.raises(
         FileNotFoundError, match=r"python -m lib.data.corpora \"agenda/preprocessed.test.tsv\""
     ):
         corpora.find("agenda/preprocessed.test.tsv", tmp_path)
     with pytest.raises(FileNotFoundError, match="python -m spacy download en_core_nowhere"):
-        corpora.pipeline("en_core_nowhere")
+        trees.pipeline("en_core_nowhere")
 
 
 def test_ranges_of_a_treebank_leave_no_space_inside(tmp_path):
@@ -124,7 +124,7 @@ def test_ranges_of_a_treebank_leave_no_space_inside(tmp_path):
         for i, word, pos, head, label, misc in rows
     ]
     (tmp_path / "x.conllu").write_text("# text = I don't know.\n" + "\n".join(lines) + "\n\n")
-    (tree,) = corpora.treebank(tmp_path / "x.conllu")
+    (tree,) = trees.treebank(tmp_path / "x.conllu")
     assert tree.words == ("I", "do", "n't", "know", ".") and tree.heads == (3, 3, 3, 3, 3)
     assert triplets.syntax(tree).text == "I don't know."
 
@@ -145,7 +145,7 @@ def test_parsing_takes_any_pipeline():
         )
 
     nlp.add_pipe("next_word")
-    (tree,) = corpora.parsed(["old grey hens"], nlp)
+    (tree,) = trees.parsed(["old grey hens"], nlp)
     assert [(x.head, x.tail) for x in triplets.syntax(tree).links] == [((1,), (0,)), ((2,), (1,))]
 
 
@@ -159,9 +159,9 @@ def test_frequent_function_words_are_those_that_the_pipeline_tags(abstract):
         return doc
 
     nlp.add_pipe("tag_short_words")
-    rule = corpora.function_words([abstract, abstract], nlp, most=1)
+    rule = agenda.function_words([abstract, abstract], nlp, most=1)
     assert rule("a") != rule("the") and not rule("parser")
-    assert all(corpora.function_words([abstract], nlp, most=5)(word) for word in ("a", "the"))
+    assert all(agenda.function_words([abstract], nlp, most=5)(word) for word in ("a", "the"))
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +188,13 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_a_trained_parser_recovers_the_gold_triplets(trained):
-    nlp, world = corpora.pipeline(str(trained)), World()
+    nlp, world = trees.pipeline(str(trained)), World()
     sample = world.documents(np.random.default_rng(1), 8, "sentences")
     right = total = 0
     for tree in (tree for page in gold.trees(world, sample) for tree in page):
         told = triplets.syntax(tree)
         found = {
-            link for one in corpora.parsed([told.text], nlp) for link in triplets.syntax(one).links
+            link for one in trees.parsed([told.text], nlp) for link in triplets.syntax(one).links
         }
         right, total = right + len(found & set(told.links)), total + len(told.links)
     assert total > 100 and right / total > 0.9
@@ -287,7 +287,7 @@ def test_checksums_are_those_of_the_published_files(name):
 
 def test_agenda_as_published():
     path = shared("agenda/preprocessed.test.tsv")
-    abstracts = corpora.agenda(path)
+    abstracts = agenda.read(path)
     counts = Counter(relation for abstract in abstracts for _, relation, _ in abstract.graph)
     assert counts == {
         "Used-for": 2620,
@@ -310,7 +310,7 @@ def test_agenda_as_published():
         == 4422
     )
     assert sum(len(a.entities) > 26 for a in abstracts) == 3
-    documents, dropped = corpora.lettered(abstracts, np.random.default_rng(0))
+    documents, dropped = agenda.lettered(abstracts, np.random.default_rng(0))
     assert (
         dropped["self-relations"] == 37
         and len(documents) == 1000 - dropped["documents with too many entities"]
@@ -322,7 +322,7 @@ def test_agenda_reads_the_same_through_datasets(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
     path = shared("agenda/preprocessed.val.tsv")
-    assert corpora.agenda(corpora.dataset(path)) == corpora.agenda(path)
+    assert agenda.read(agenda.dataset(path)) == agenda.read(path)
 
 
 @pytest.fixture(scope="module")
@@ -332,12 +332,12 @@ def stories():
 
 def test_letters_that_a_tokenizer_splits_are_named(stories):
     with pytest.raises(ValueError, match="not one token of this tokenizer: C, D, F"):
-        corpora.check_letters(stories.tokenizer)
+        agenda.check_letters(stories.tokenizer)
 
 
 @pytest.fixture(scope="module")
 def treebank() -> list[triplets.Tree]:
-    return corpora.treebank(shared("ud_english_ewt/en_ewt-ud-test.conllu"))
+    return trees.treebank(shared("ud_english_ewt/en_ewt-ud-test.conllu"))
 
 
 def test_the_treebank_gives_the_same_triplets_through_spacy(treebank):
@@ -363,10 +363,10 @@ def test_real_text_runs_through_a_real_model(source, stories, treebank):
     if source == "treebank":
         documents, relations = [triplets.syntax(tree) for tree in treebank[:25]], triplets.SYNTAX
     else:
-        abstracts = corpora.agenda(shared("agenda/preprocessed.test.tsv"))[:7]
+        abstracts = agenda.read(shared("agenda/preprocessed.test.tsv"))[:7]
         documents, relations = (
-            corpora.lettered(abstracts, np.random.default_rng(0))[0],
-            corpora.RELATIONS,
+            agenda.lettered(abstracts, np.random.default_rng(0))[0],
+            agenda.RELATIONS,
         )
     encoded = triplets.collate(documents, stories.tokenizer, relations, stories.context)
     first = {

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lib.models.opening import open_model
 from lib.models.organisms import (
     OrganismConfig,
     OrganismForCausalLM,
@@ -117,6 +118,34 @@ def test_loss_is_the_mean_next_token_loss():
     model, tokens = organism(), some_tokens()
     right = model(tokens).logits[:, :-1].log_softmax(-1).gather(2, tokens[:, 1:, None])
     torch.testing.assert_close(model(tokens, labels=tokens).loss, -right.mean())
+
+
+@pytest.mark.parametrize("changes", [{}, {"smeared": True}, {"intermediate_size": 24}])
+@pytest.mark.parametrize("padded", [False, True])
+def test_fused_and_eager_agree_on_loss_and_gradients(changes, padded):
+    """Training computes with the one what is read with the other, in padded texts too."""
+    eager, fused, tokens = organism(**changes), organism(**changes), some_tokens()
+    fused.set_attn_implementation("fused")
+    mask = torch.ones_like(tokens).index_fill(1, torch.tensor([2]), 0) if padded else None
+    losses = [model(tokens, attention_mask=mask, labels=tokens).loss for model in (eager, fused)]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-6)
+    for loss in losses:
+        loss.backward()
+    for expected, found in zip(eager.parameters(), fused.parameters(), strict=True):
+        assert expected.grad.abs().max() > 0
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_trained_fused_is_opened_eager(tmp_path):
+    """The weights' folder does not say how they were trained, and a pattern can be read."""
+    model = organism()
+    model.set_attn_implementation("fused")
+    assert not model(some_tokens(), output_attentions=True).attentions
+    model.save_pretrained(tmp_path)
+    for again in (AutoModelForCausalLM.from_pretrained(tmp_path), open_model(model).module):
+        assert again.config._attn_implementation == "eager"
+        pattern = again(some_tokens(), output_attentions=True).attentions[0]
+        torch.testing.assert_close(pattern.sum(-1), torch.ones(2, 3, 10))
 
 
 def test_initial_weights():

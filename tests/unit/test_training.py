@@ -63,6 +63,8 @@ def test_a_run_holds_what_it_promises(reference):
 def test_the_logged_loss_is_that_of_the_saved_weights(reference):
     """Snapshot 40 and the batch of step 40 give the loss logged for step 40, to the bit."""
     model = OrganismForCausalLM.from_pretrained(dict(training.snapshots(reference))[40])
+    assert model.config._attn_implementation == "eager"
+    model.set_attn_implementation("fused")
     tokens = torch.from_numpy(TINY.make_corpus().batch(np.random.default_rng([3, 40]), TINY.batch))
     assert model(tokens, labels=tokens).loss.item() == training.read_log(reference)["loss"][40]
 
