@@ -24,6 +24,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+STORE = "models"  # in the folder of runs: trained models, of all profiles
+
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -35,6 +37,13 @@ def _no_pair(places: list[str]) -> list[str]:
     return places
 
 
+def _no_store(name: str) -> str:
+    """A profile's folder stands beside that of trained models. Error: ValueError for its name."""
+    if name == STORE:
+        raise ValueError("this is the folder of trained models; choose another name")
+    return name
+
+
 class Group(BaseModel):
     """Base of all groups: strict types, no unknown names, never changed after it is made."""
 
@@ -44,7 +53,7 @@ class Group(BaseModel):
 class Run(Group):
     """What runs, where, and with which seeds."""
 
-    profile: str = Field(
+    profile: Annotated[str, AfterValidator(_no_store)] = Field(
         "embedded",
         pattern=r"^[a-z0-9_-]+$",
         description="Name of the profile; results go to `runs/<profile>/`.",

@@ -60,9 +60,8 @@ def parameters(profile: profiles.Profile) -> str:
     lines = [
         "# Parameters",
         "",
-        f"These parameters stand in `params/*.yaml`; this site was made with `params/{profile.profile}.yaml`.",
-    ]
-    lines += [
+        "These parameters stand in `params/*.yaml`; "
+        f"this site was made with `params/{profile.profile}.yaml`.",
         "A chapter declares those that it uses, and papermill sets them with `-f` and `-p`.",
         "",
     ]
@@ -149,7 +148,8 @@ def _ours(row: dict[str, Any]) -> str:
 
 def badge(verdict: str) -> str:
     """The verdict in words, coloured."""
-    return f'<span class="bk-{verdict.replace(" ", "-")}"><span class="bk-badge">{verdict}</span></span>'
+    style = f"bk-{verdict.replace(' ', '-')}"
+    return f'<span class="{style}"><span class="bk-badge">{verdict}</span></span>'
 
 
 def _parameter(name: str, field: Any, value: Any) -> list[str]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -28,10 +27,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lib.analyses import ablation_effects
 from lib.data import abstraction
 from lib.data.abstraction import Lists, Translations
 from lib.measures import scores
-from lib.measures.statistics import Estimate, Interval, bootstrap_mean, resampled_means
+from lib.measures.statistics import Estimate, bootstrap_mean, draws, interval
 from lib.models import opening, planted
 from lib.tracing import ablation, capture
 
@@ -134,6 +134,13 @@ def translation_accuracy(
     return ablation.run(opened, texts.tokens, ablation.sets(groups, opened), measure=measure)
 
 
+def removals(
+    heads: ablation.Heads, opened, rng: np.random.Generator, draws: int
+) -> list[ablation.Heads]:
+    """Nothing, the heads, and random sets of as many others: what `by_removal` tells apart."""
+    return [[], heads, *ablation_effects.controls(heads, opened, rng, draws)[0]]
+
+
 def least_accuracy(guess: float) -> float:
     """The share of right answers from which a model can do a task: half-way from a guess to none
     wrong."""
@@ -203,38 +210,34 @@ def unanswered(part: str, seed: int) -> Estimate:
     return Estimate(part, seed, math.nan, math.nan, math.nan, 0)
 
 
-@dataclass(frozen=True)
-class Means:
-    """A model's mean excess by head, and what it could have been: resampled over texts. Made once,
-    for many dealings of the heads' labels."""
+def mean_draws(
+    given: Excess, rng: np.random.Generator, resamples: int
+) -> Float[Tensor, "draw layer head"]:
+    """A model's mean excess by head, then what it could have been, resampled over texts."""
+    return draws(lambda means: means, given, rng, resamples)
 
-    value: Float[Tensor, "layer head"]
-    draws: Float[Tensor, "resample layer head"]
-    texts: int
 
-    @classmethod
-    def of(cls, given: Excess, rng: np.random.Generator, resamples: int) -> Means:
-        return cls(given.mean(0), resampled_means(given, rng, resamples), len(given))
+def separation(
+    part: str,
+    seed: int,
+    means: Float[Tensor, "draw layer head"],
+    heads: ablation.Heads,
+    texts: int,
+) -> Estimate:
+    """How often one of the heads has a larger mean excess than another head of its layer: the share
+    of pairs (ties count half), 0.5 by luck. Not a number without such pairs."""
+    others_of = {layer: _others_in(layer, heads, means.shape[2]) for layer, _ in heads}
+    pairs = [(layer, head, other) for layer, head in heads for other in others_of[layer]]
+    if not pairs:
+        return unanswered(part, seed)
+    layer, head, other = torch.tensor(pairs).T
+    gap = means[:, layer, head] - means[:, layer, other]
+    wins = (gap > 0).float() + (gap == 0).float() / 2
+    return Estimate.of(part, seed, interval(wins.mean(1)), texts)
 
-    def separation(self, part: str, seed: int, heads: ablation.Heads) -> Estimate:
-        """How often one of the heads has a larger mean excess than another head of its layer: the
-        share of pairs (ties count half), 0.5 by luck. Not a number without such pairs."""
-        pairs = [
-            (layer, head, other)
-            for layer, head in heads
-            for other in range(self.value.shape[1])
-            if (layer, other) not in set(heads)
-        ]
-        if not pairs:
-            return unanswered(part, seed)
-        layer, head, other = torch.tensor(pairs).T
 
-        def wins(means: Tensor) -> Tensor:
-            gap = means[..., layer, head] - means[..., layer, other]
-            return ((gap > 0).float() + (gap == 0).float() / 2).mean(-1)
-
-        low, high = torch.quantile(wins(self.draws), torch.tensor([0.025, 0.975]))
-        return Estimate.of(part, seed, Interval(wins(self.value), low, high), self.texts)
+def _others_in(layer: int, heads: ablation.Heads, count: int) -> list[int]:
+    return [head for head in range(count) if (layer, head) not in set(heads)]
 
 
 def answers(
@@ -252,7 +255,8 @@ def answers(
     made = []
     for null, excess in given.items():
         best = best_of_half(part, seed, excess, heads, rng, resamples)
-        apart = Means.of(excess, rng, resamples).separation(f"{part}-heads", seed, heads)
+        means = mean_draws(excess, rng, resamples)
+        apart = separation(f"{part}-heads", seed, means, heads, len(excess))
         made += [e.on(null) if null or able else unanswered(e.part, seed) for e in (best, apart)]
     rest = others(heads, given[""])
     best = best_of_half(part, seed, given[""], rest, rng, resamples)
@@ -270,11 +274,14 @@ def with_dealt_labels(
     resamples: int,
 ) -> list[list[Estimate]]:
     """Separation of heads whose labels were dealt anew within their layers, in every seed."""
-    means = {seed: Means.of(excess, rng, resamples) for seed, excess in given.items()}
+    means = {seed: mean_draws(excess, rng, resamples) for seed, excess in given.items()}
     trials = []
     for _ in range(DEALINGS):
-        dealt = {seed: _dealt(heads[seed], m.value.shape[1], rng) for seed, m in means.items()}
-        trials.append([m.separation(part, seed, dealt[seed]) for seed, m in means.items()])
+        trial = []
+        for seed, drawn in means.items():
+            dealt = _dealt(heads[seed], drawn.shape[2], rng)
+            trial.append(separation(part, seed, drawn, dealt, len(given[seed])))
+        trials.append(trial)
     return trials
 
 

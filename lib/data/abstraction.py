@@ -61,6 +61,12 @@ class Lists:
         return float(self.right.float().mean())
 
 
+def lists_of_the_world(world, rng: np.random.Generator, lines: int, n: int) -> dict[str, Lists]:
+    """The three kinds of lists that chapter 5 asks with, by name."""
+    tasks = {"one word": "singles", "one word, unmet": "three", "two words": "four"}
+    return {name: world_lists(world, rng, task, lines, n) for name, task in tasks.items()}
+
+
 def world_lists(
     world, rng: np.random.Generator, task: str, lines: int, n: int, literal: bool = False
 ) -> Lists:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lib import sources
-from lib.models import recipes, training
+from lib.models import recipes, store, training
 from lib.models.organisms import OrganismForCausalLM
 from lib.models.recipes import Architecture, Recipe, grid
 
@@ -218,8 +218,8 @@ def test_read_only_folder(tmp_path):
 
 def test_fingerprint_follows_what_the_weights_depend_on(monkeypatch, tmp_path):
     """Recipe and code change it; comments, docstrings and other recipes do not."""
-    base = training.fingerprint(TINY)
-    assert training.fingerprint(TINY.model_copy(update={"lr": 2e-2})) != base
+    base = store.fingerprint(TINY)
+    assert store.fingerprint(TINY.model_copy(update={"lr": 2e-2})) != base
     said = {}
     monkeypatch.setattr(
         sources, "file", lambda m, lib=sources.LIB, file=sources.file: said.get(m) or file(m, lib)
@@ -227,9 +227,9 @@ def test_fingerprint_follows_what_the_weights_depend_on(monkeypatch, tmp_path):
     text, changed = sources.file("lib.data.sequences").read_text(), tmp_path / "changed.py"
     said["lib.data.sequences"] = changed
     changed.write_text("# a comment\n" + text.replace('"""Token-level', '"""Other'))
-    assert training.fingerprint(TINY) == base
+    assert store.fingerprint(TINY) == base
     changed.write_text(text.replace("self.context - 1", "self.context - 2"))
-    assert training.fingerprint(TINY) != base
+    assert store.fingerprint(TINY) != base
     assert "lib.models.recipes" not in sources.closure(
         ["lib.models.organisms", "lib.data.sequences"]
     )
