@@ -57,7 +57,8 @@ def benchmarks(file: Path) -> str:
 
 
 BENCHMARKS_INTRO = """\
-`make bench` measures the detection of all heads and the relation index against plain forward passes, and writes this page's numbers.
+`make bench` measures the detection of all heads and the relation index against plain forward
+passes, and writes this page's numbers.
 Only ratios within one run mean something: the times themselves belong to the machine."""
 
 

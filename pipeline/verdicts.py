@@ -203,20 +203,31 @@ def _past(name: str, part: Row) -> str:
 
 
 RULES_INTRO = """\
-A claim has one or more parts, and each part a rule: what is measured, and on which side of which tolerance the claim puts it, with the reason for that tolerance.
+A claim has one or more parts, and each part a rule: what is measured, and on which side of which
+tolerance the claim puts it, with the reason for that tolerance.
 
 A rule should stand before the numbers that it judges.
-Where a rule was changed after a result had been seen, it carries the mark *rule revised*: with the date, the rule as it was, why it was changed, and what the old rule says of the present numbers.
+Where a rule was changed after a result had been seen, it carries the mark *rule revised*: with
+the date, the rule as it was, why it was changed, and what the old rule says of the present
+numbers.
 
 A rule that always passes says nothing.
-So each is also tried where there is nothing to find: on an untrained model, on labels dealt anew, on heads that should not do it; by the same code, and judged by the same rule.
+So each is also tried where there is nothing to find: on an untrained model, on labels dealt anew,
+on heads that should not do it; by the same code, and judged by the same rule.
 What it says there stands beside the verdict, or the reason why no such null is possible.
-Where trials are cheap they are repeated, and the page says how often the rule passes where there is nothing to find (*false alarms*, which should be at most one in twenty) and where the thing was put in by hand (*found where planted*, which should be at least nine in ten).
+Where trials are cheap they are repeated, and the page says how often the rule passes where there
+is nothing to find (*false alarms*, which should be at most one in twenty) and where the thing was
+put in by hand (*found where planted*, which should be at least nine in ten).
 
-- *reproduced*: the 95 % interval lies on the claimed side of the tolerance in the share of seeds that the rule names.
-- *partly*: the direction is the claimed one but some interval crosses the tolerance, or some parts hold and others do not; then the verdict says how many. A claim without its core part is not *partly*.
+- *reproduced*: the 95 % interval lies on the claimed side of the tolerance in the share of seeds
+  that the rule names.
+- *partly*: the direction is the claimed one but some interval crosses the tolerance, or some
+  parts hold and others do not; then the verdict says how many. A claim without its core part is
+  not *partly*.
 - *not reproduced*: every interval lies on the other side, or the mean points against the claim.
-- *undecided*: the rule would pass, but some null does as well by it, or it gives more than one false alarm in twenty trials; so it says nothing here, however large its number.
+- *undecided*: the rule would pass, but some null does as well by it, or it gives more than one
+  false alarm in twenty trials; so it says nothing here, however large its number.
 - *not testable here*: the run cannot answer, and the chapter says why.
 
-Each verdict is about the trained models of this run alone, one a seed, with intervals over their texts: what holds in these runs need not hold in the next."""
+Each verdict is about the trained models of this run alone, one a seed, with intervals over their
+texts: what holds in these runs need not hold in the next."""
