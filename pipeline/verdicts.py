@@ -1,4 +1,4 @@
-"""Pages that are made from verdicts: the scoreboard of the home page, and the claims with their rules.
+"""Pages that are made from verdicts: the home page's scoreboard, and the claims with their rules.
 
 Beside every verdict stands what the same rule says where there is nothing to find. The home page
 has one row a claim, with the null that comes nearest to passing; the page of claims has every part,

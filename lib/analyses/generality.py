@@ -249,9 +249,11 @@ def answers(
     rng: np.random.Generator,
     resamples: int,
 ) -> list[Estimate]:
-    """A model's estimates of a part and of `<part>-heads`: on the subject (`given[""]`; not a number
-    where the model is not `able` to do the task), on each null in `given`, and of the part's rule on
-    `other heads`."""
+    """A model's estimates of a part and of `<part>-heads`.
+
+    On the subject, `given[""]` (not a number where the model is not `able` to do the task), on each
+    null in `given`, and, of the part alone, on `other heads`.
+    """
     made = []
     for null, excess in given.items():
         best = best_of_half(part, seed, excess, heads, rng, resamples)

@@ -1,4 +1,6 @@
-"""Prompts that ask for more than literal matching: lists by category, and translations (Olsson et al., argument 4).
+"""Prompts that ask for more than literal matching: lists by category, and translations.
+
+They are those of Olsson et al., argument 4, in the book's world and in English.
 
 In a list of lines `word label` (or `word word label`), each line is of some class, and the last
 line's label is due. In a translation `w1 w2 = v1 v2 .` a translated word is followed by the
@@ -27,16 +29,17 @@ from lib.data import fewshot
 
 # The paper's task: `January lion: 0`; the class says which of two categories each word is of.
 ENGLISH = {
-    "month": "January February March April June July August September October November December".split(),
+    "month": "January February March April June July August September October November".split(),
     "colour": "red green blue yellow black white brown grey pink purple orange".split(),
     "animal": "dog cat horse lion tiger bear wolf rabbit mouse sheep snake".split(),
     "fruit": "apple pear plum grape lemon cherry peach banana melon mango fig".split(),
 }
 SIDES = (("month", "animal"), ("month", "fruit"), ("colour", "animal"), ("colour", "fruit"))
-FRENCH = dict(
-    pair.split(":")
-    for pair in "dog:chien cat:chat horse:cheval house:maison bread:pain water:eau book:livre tree:arbre hand:main night:nuit king:roi sea:mer".split()
+PAIRS = (
+    "dog:chien cat:chat horse:cheval house:maison bread:pain water:eau book:livre tree:arbre "
+    "hand:main night:nuit king:roi sea:mer"
 )
+FRENCH = dict(pair.split(":") for pair in PAIRS.split())
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ def spell(tokenizer, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
         made = tokenizer("".join(pieces), add_special_tokens=False, return_offsets_mapping=True)
     except NotImplementedError as error:
         raise ValueError(
-            "The prompts need a tokenizer that gives offsets (a fast one). Add its tokenizer.json beside the weights."
+            "The prompts need a tokenizer that gives offsets (a fast one). "
+            "Add its tokenizer.json beside the weights."
         ) from error
     ends = np.cumsum([len(piece) for piece in pieces])
     return made["input_ids"], [

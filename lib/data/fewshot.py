@@ -30,8 +30,8 @@ def prompts(
     """Few-shot prompts of a task of `TASKS`, `JUSTIFY` or `SINGLES`, at section 4's rules.
 
     Returns tokens [n, 3 + 3 * shots] (`<bos>`, lines `w1 w2 label`, the last without its label; for
-    `SINGLES` [n, 2 + 2 * shots]), the right label's token [n], and the tokens that are a legal label
-    of the task. From as many shots as there are classes, each class occurs.
+    `SINGLES` [n, 2 + 2 * shots]), the right label's token [n], and the tokens that are a legal
+    label of the task. From as many shots as there are classes, each class occurs.
     Errors: ValueError for an unknown task or more shots than the context holds.
     """
     known, length = (*TASKS, *JUSTIFY, *SINGLES), words_in_line(task) + 1

@@ -1,4 +1,4 @@
-"""The pages of verdicts, from records: nulls beside them, marks of change, questions of ours apart."""
+"""The pages of verdicts: nulls beside them, marks of change, questions of ours apart."""
 
 from __future__ import annotations
 
