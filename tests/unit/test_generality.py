@@ -147,7 +147,7 @@ def test_translation_target_is_the_word_behind_the_source(world):
 
 
 def test_translating_head_is_told_from_one_that_counts(opened, world):
-    made = [t for t in generality.world_translations(world, rng(), 120)]
+    made = list(generality.world_translations(world, rng(), 120))
     length = (made[0].word * (made[0].side == 0)).max(1).values + 1
     made = [
         generality.Translations(
