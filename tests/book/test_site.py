@@ -177,6 +177,21 @@ def test_a_second_build_does_nothing_and_a_prose_page_rebuilds_the_site_alone(bu
         page.write_text(before)
 
 
+def test_prose_of_a_chapter_is_taken_fresh_and_its_outputs_stay(built_project, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(built_project, folder)
+    chapter = folder / "chapters" / "01_tiny.ipynb"
+    said = chapter.read_text().replace("# A tiny chapter", "# A small chapter")
+    chapter.write_text(said.replace('"seed = 0', '"# Again.\\n",\n    "seed = 0'))
+    assert "01_tiny, cell" not in project.run(folder, "pipeline.build", "tiny").stdout
+    page, before = (
+        soup(home / "runs" / "tiny" / "site" / CHAPTER) for home in (folder, built_project)
+    )
+    assert page.h1.text.startswith("A small chapter") and "# Again." in page.text
+    assert [str(f) for f in page.select("figure")] == [str(f) for f in before.select("figure")]
+    assert "Values of this run" in str(page)
+
+
 def test_warnings_fail_the_build_and_keep_the_old_site(built_project, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(built_project, folder)
