@@ -1,0 +1,272 @@
+"""Prompts that ask for more than literal matching: lists by category, and translations.
+
+They are those of Olsson et al., argument 4, in the book's world and in English.
+
+In a list of lines `word label` (or `word word label`), each line is of some class, and the last
+line's label is due. In a translation `w1 w2 = v1 v2 .` a translated word is followed by the
+translation of the word behind its source.
+
+    lists = world_lists(world, rng, "three", lines=16, n=64)
+    texts = world_translations(world, rng, 64)
+    counted = without_correspondence(texts, world, rng)
+
+A line that shares a word with the query's could be matched literally: no line does (unless
+`literal` is asked for). A place can be counted: `counted` are the same texts with the words of the
+second side replaced by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from lib.data import fewshot
+
+# The paper's task: `January lion: 0`; the class says which of two categories each word is of.
+ENGLISH = {
+    "month": "January February March April June July August September October November".split(),
+    "colour": "red green blue yellow black white brown grey pink purple orange".split(),
+    "animal": "dog cat horse lion tiger bear wolf rabbit mouse sheep snake".split(),
+    "fruit": "apple pear plum grape lemon cherry peach banana melon mango fig".split(),
+}
+SIDES = (("month", "animal"), ("month", "fruit"), ("colour", "animal"), ("colour", "fruit"))
+PAIRS = (
+    "dog:chien cat:chat horse:cheval house:maison bread:pain water:eau book:livre tree:arbre "
+    "hand:main night:nuit king:roi sea:mer"
+)
+FRENCH = dict(pair.split(":") for pair in PAIRS.split())
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Few-shot prompts. Position `query` of each is where the label is due; its own line is the
+    last and counts as none.
+
+    line: number of the line that a position stands in, -1 for none. right: lines of the query's
+    class. shared: lines that share a word with the query's line. label: the right next token, -1
+    where it is not one token.
+    """
+
+    tokens: Int[Tensor, "prompt position"]
+    line: Int[Tensor, "prompt position"]
+    query: Int[Tensor, "prompt"]
+    right: Bool[Tensor, "prompt line"]
+    shared: Bool[Tensor, "prompt line"]
+    label: Int[Tensor, "prompt"]
+
+    def chance(self) -> float:
+        """Share of right lines."""
+        return float(self.right.float().mean())
+
+
+def lists_of_the_world(world, rng: np.random.Generator, lines: int, n: int) -> dict[str, Lists]:
+    """The three kinds of lists that chapter 5 asks with, by name."""
+    tasks = {"one word": "singles", "one word, unmet": "three", "two words": "four"}
+    return {name: world_lists(world, rng, task, lines, n) for name, task in tasks.items()}
+
+
+def world_lists(
+    world, rng: np.random.Generator, task: str, lines: int, n: int, literal: bool = False
+) -> Lists:
+    """Lists of the book's world: `<bos>`, lines of words and a label, the last without.
+
+    task: `singles`, one word a line, of three categories as in training; `three`, of three that
+    never met in a list there; or one of `fewshot.TASKS`, two words a line. Words of the last line
+    that stood in an earlier one are replaced there by others of their category, unless `literal`.
+    """
+    tokens, label = (
+        _singles(world, rng, lines, n)
+        if task == "singles"
+        else (fewshot.prompts(world, rng, task, lines, n)[:2])
+    )
+    width = 1 if task in ("singles", *fewshot.SINGLES) else 2
+    return _lists(world, rng, torch.from_numpy(tokens), torch.from_numpy(label), width, literal)
+
+
+def _singles(world, rng: np.random.Generator, lines: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and the right label of documents that are cut before a label."""
+    made = world.documents(rng, n, "singles")
+    due = 2 * lines + 2
+    return made.tokens[:, :due], made.tokens[:, due]
+
+
+def _lists(world, rng, tokens: Tensor, label: Tensor, width: int, literal: bool) -> Lists:
+    """Say what stands where, `width` words a line."""
+    words = tokens[:, 1:-width].unflatten(1, (-1, width + 1))[:, :, :width]
+    (n, lines, _), last = words.shape, tokens[:, -width:]
+    if not literal:
+        _replace_shared(words, last, world, rng)
+    place = torch.arange(-1, tokens.shape[1] - 1).div(width + 1, rounding_mode="floor")
+    line = torch.where(place < lines, place, -1).expand(n, -1)
+    right = tokens[:, width + 1 :: width + 1] == label[:, None]
+    query = torch.full((n,), tokens.shape[1] - 1)
+    return Lists(tokens, line, query, right, _shared(words, last).any(2), label)
+
+
+def _replace_shared(words: Tensor, last: Tensor, world, rng: np.random.Generator) -> None:
+    """Change in place the words [prompt, line, word] that stand in the last line, too."""
+    for prompt, line, side in _shared(words, last).nonzero().tolist():
+        word = int(words[prompt, line, side])
+        kind = next(ids for ids in world.categories.values() if word in ids)
+        others = np.setdiff1d(kind, last[prompt].numpy())
+        words[prompt, line, side] = int(rng.choice(others))
+
+
+def _shared(words: Tensor, last: Tensor) -> Bool[Tensor, "prompt line word"]:
+    return (words[..., None] == last[:, None, None]).any(3)
+
+
+def dealt_anew(lists: Lists, rng: np.random.Generator) -> Lists:
+    """The same prompts with their classes dealt anew among the lines: as many right lines, but
+    which they are says nothing."""
+    right = rng.permuted(lists.right.numpy(), axis=1)
+    return replace(lists, right=torch.from_numpy(right))
+
+
+# --- translation ---
+
+
+@dataclass(frozen=True)
+class Translations:
+    """Texts of lines `w1 w2 … = v1 v2 … .`
+
+    line: number of the line, -1 outside. side: 0 before the mark, 1 at (the last token of) a word
+    behind it, else -1.
+    word: number of the word within its side.
+    """
+
+    tokens: Int[Tensor, "text position"]
+    line: Int[Tensor, "text position"]
+    side: Int[Tensor, "text position"]
+    word: Int[Tensor, "text position"]
+
+    def target(self) -> Bool[Tensor, "text query key"]:
+        """From each word behind the mark to the one that follows its source: same line, first side,
+        the next number."""
+        same = self.line[:, :, None] == self.line[:, None, :]
+        sides = (self.side[:, :, None] == 1) & (self.side[:, None, :] == 0)
+        return same & sides & (self.word[:, None, :] == self.word[:, :, None] + 1)
+
+
+def world_translations(world, rng: np.random.Generator, n: int) -> Translations:
+    """Texts of the book's world."""
+    made = world.documents(rng, n, "translations")
+    tokens, cell, line = (torch.from_numpy(part) for part in (made.tokens, made.cell, made.unit))
+    side = torch.where((cell > 6) & (cell < 13), 1, -1).where((cell < 0) | (cell > 5), 0)
+    return Translations(tokens, line, side, torch.where(side == 1, cell - 7, cell))
+
+
+def without_correspondence(texts: Translations, world, rng: np.random.Generator) -> Translations:
+    """The same texts with each second-side word replaced by another of its vocabulary."""
+    foreign = torch.tensor(sorted(world.translation.values()))
+    step = torch.from_numpy(rng.integers(1, len(foreign), texts.tokens.shape))
+    other = foreign[(torch.searchsorted(foreign, texts.tokens) + step) % len(foreign)]
+    return replace(texts, tokens=torch.where(texts.side == 1, other, texts.tokens))
+
+
+# --- the paper's tasks in English, for models of language ---
+
+
+def spell(tokenizer, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Token ids of a text and, for each, the piece of it that the token ends in. Error: ValueError
+    without offsets."""
+    try:
+        made = tokenizer("".join(pieces), add_special_tokens=False, return_offsets_mapping=True)
+    except NotImplementedError as error:
+        raise ValueError(
+            "The prompts need a tokenizer that gives offsets (a fast one). "
+            "Add its tokenizer.json beside the weights."
+        ) from error
+    ends = np.cumsum([len(piece) for piece in pieces])
+    return made["input_ids"], [
+        int(np.searchsorted(ends, max(end - 1, 0), side="right"))
+        for _, end in made["offset_mapping"]
+    ]
+
+
+def english_lists(opened, rng: np.random.Generator, lines: int, n: int) -> Lists:
+    """The paper's prompts `January lion: 0`, real words and real tokens; padded behind the query,
+    which sees no padding."""
+    classes, drawn = rng.integers(len(SIDES), size=(n, lines + 1)), []
+    classes[:, :4] = rng.permuted(np.tile(np.arange(4), (n, 1)), axis=1)
+    words = np.array([_english_words(rng, row) for row in classes])
+    for row, labels in zip(words, classes, strict=True):
+        pieces = [
+            (a, f" {b}", ":", f" {label}\n") for (a, b), label in zip(row, labels, strict=True)
+        ]
+        drawn.append(spell(opened.tokenizer, [part for line in pieces for part in line][:-1]))
+    tokens, piece = (
+        _padded([ids for ids, _ in drawn], opened.bos, 0),
+        _padded([places for _, places in drawn], _none(opened.bos), -1),
+    )
+    line = piece.div(4, rounding_mode="floor")
+    query = torch.tensor([len(ids) - (opened.bos is None) for ids, _ in drawn])
+    shared = torch.from_numpy((words[:, :-1, :, None] == words[:, None, -1:, :]).any((2, 3)))
+    spelled = [spell(opened.tokenizer, [f" {c}"])[0] for c in range(4)]
+    label = torch.tensor([spelled[c][0] if len(spelled[c]) == 1 else -1 for c in classes[:, -1]])
+    right = torch.from_numpy(classes[:, :-1] == classes[:, -1:])
+    return Lists(tokens, torch.where(line < lines, line, -1), query, right, shared, label)
+
+
+def _english_words(rng: np.random.Generator, classes: np.ndarray) -> list[list[str]]:
+    """Two words for each class; those of the last line stand in no other."""
+    last = [str(rng.choice(ENGLISH[name])) for name in SIDES[classes[-1]]]
+    free = {name: [word for word in words if word not in last] for name, words in ENGLISH.items()}
+    return [[str(rng.choice(free[name])) for name in SIDES[c]] for c in classes[:-1]] + [last]
+
+
+def english_translations(
+    opened, rng: np.random.Generator, n: int, lines: int = 4, words: int = 3
+) -> tuple[Translations, Translations]:
+    """Lines `dog house night = chien maison nuit`, and the same with French words that do not
+    correspond."""
+    sources = [
+        [rng.choice(list(FRENCH), words, replace=False) for _ in range(lines)] for _ in range(n)
+    ]
+    others = [
+        [rng.permutation([w for w in FRENCH if w not in line])[:words] for line in text]
+        for text in sources
+    ]
+    return tuple(_translated(opened, sources, behind) for behind in (sources, others))
+
+
+def _translated(opened, sources, behind) -> Translations:
+    """Texts with the translations of `behind` on the second side; 2 words + 2 pieces a line."""
+    spelled = []
+    for text, other in zip(sources, behind, strict=True):
+        lines = [
+            [*(f" {w}" for w in first), " =", *(f" {FRENCH[w]}" for w in second), "\n"]
+            for first, second in zip(text, other, strict=True)
+        ]
+        spelled.append(spell(opened.tokenizer, [piece for line in lines for piece in line]))
+    words, length = len(sources[0][0]), 2 * len(sources[0][0]) + 2
+    tokens, piece = (
+        _padded([ids for ids, _ in spelled], opened.bos, 0),
+        _padded([places for _, places in spelled], _none(opened.bos), -1),
+    )
+    cell = torch.where(piece < 0, -1, piece % length)
+    last = piece != torch.cat([piece[:, 1:], torch.full_like(piece[:, :1], -2)], 1)
+    second = (cell > words) & (cell < length - 1) & last
+    side = torch.where((cell >= 0) & (cell < words), 0, torch.where(second, 1, -1))
+    return Translations(
+        tokens,
+        piece.div(length, rounding_mode="floor"),
+        side,
+        torch.where(second, cell - words - 1, cell),
+    )
+
+
+def _padded(rows: list[list[int]], first: int | None, padding: int) -> Int[Tensor, "row position"]:
+    """Rows behind `first` (if any), filled up at the end."""
+    rows = [row if first is None else [first, *row] for row in rows]
+    return torch.tensor([row + [padding] * (max(map(len, rows)) - len(row)) for row in rows])
+
+
+def _none(bos: int | None) -> int | None:
+    """The piece of the token that opens a text, where there is one."""
+    return None if bos is None else -1
