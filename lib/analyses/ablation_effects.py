@@ -36,7 +36,7 @@ from torch import Tensor
 
 from lib.analyses import detection
 from lib.measures import scores
-from lib.measures.statistics import Estimate, Interval
+from lib.measures.statistics import Estimate, Interval, interval, ratio, ratio_draws
 from lib.models import opening, training
 from lib.tracing import ablation, capture
 
@@ -236,43 +236,6 @@ def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor
 
 
 # --- numbers with intervals over texts ---
-
-
-def ratio_draws(
-    numerator: Float[Tensor, "text *rest"],
-    denominator: Float[Tensor, "text"],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> Float[Tensor, "draw *rest"]:
-    """Sum of the numerator over texts divided by that of the denominator, over the texts and then
-    over bootstrap draws of them.
-
-    The first draw is the texts themselves, so `draws[0]` is the estimate.
-    """
-    n = len(denominator)
-    counts = np.concatenate(
-        [np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=resamples)]
-    )
-    weights = torch.from_numpy(counts).to(numerator)
-    below = (weights @ denominator).reshape(-1, *[1] * (numerator.dim() - 1))
-    return (weights @ numerator.reshape(n, -1)).reshape(-1, *numerator.shape[1:]) / below
-
-
-def ratio(
-    numerator: Float[Tensor, "text *rest"],
-    denominator: Float[Tensor, "text"],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> Interval:
-    """Sum of the numerator over texts divided by that of the denominator, with a 95 % bootstrap
-    interval over texts."""
-    return interval(ratio_draws(numerator, denominator, rng, resamples))
-
-
-def interval(draws: Float[Tensor, "draw *rest"]) -> Interval:
-    """Estimate (the first draw) and the middle 95 % of the others."""
-    low, high = torch.quantile(draws[1:], torch.tensor([0.025, 0.975], dtype=draws.dtype), dim=0)
-    return Interval(draws[0], low, high)
 
 
 def undone(

@@ -79,12 +79,12 @@ def detect(
     *previous-token head*: at least `threshold` of its attention on the token before; else *other*.
     """
     plan = scores.plan_lengths(opened.context, lengths or [25, 50, 100], repeats)
-    samples = [probe(opened, rng, length, times, examples) for length, times in plan]
+    samples = [random_repeats(opened, rng, length, times, examples) for length, times in plan]
     attention = [attention_scores(opened, tokens, rng) for tokens in samples]
     copied = {
         **copying_scores(opened, samples[0]),
         "copying_unrepeated": copying_scores(
-            opened, probe(opened, rng, plan[0][0], 1, examples, bos=False)
+            opened, random_repeats(opened, rng, plan[0][0], 1, examples, bos=False)
         )["copying"],
     }
     table = pd.concat(
@@ -105,7 +105,7 @@ def detect(
     )
 
 
-def probe(
+def random_repeats(
     opened, rng: np.random.Generator, length: int, repeats: int, examples: int, bos: bool = True
 ) -> Int[Tensor, "examples position"]:
     """Repeated random tokens for a model: neither its most nor its least common tokens, after BOS
@@ -254,9 +254,9 @@ def last_layer_estimate(part: str, seed: int, opened, rng: np.random.Generator, 
     """Share of all heads' prefix matching that the last layer holds, less 1 / layers, with its
     interval over sequences."""
     length, repeats = scores.plan_lengths(opened.context, p.repeat_lengths, p.repeats)[0]
-    prefix = attention_scores(opened, probe(opened, rng, length, repeats, p.examples), rng)[
-        "prefix"
-    ].sum(2)
+    prefix = attention_scores(
+        opened, random_repeats(opened, rng, length, repeats, p.examples), rng
+    )["prefix"].sum(2)
     share = prefix[:, -1] / prefix.sum(1) - 1 / opened.n_layers
     return Estimate.of(part, seed, bootstrap_mean(share, rng, p.resamples), p.examples)
 

@@ -31,7 +31,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lib.analyses import ablation_effects, detection
-from lib.measures import onsets, scores
+from lib.measures import onsets, scores, statistics
 from lib.measures.statistics import Estimate
 from lib.models import opening, training
 from lib.tracing import capture
@@ -310,14 +310,14 @@ def paths(
 def estimate(
     part: str,
     seed: int | None,
-    statistic: onsets.Statistic,
+    statistic: statistics.Statistic,
     samples: Float[Tensor, "sample *rest"],
     rng: np.random.Generator,
     p,
 ) -> Estimate:
     """A statistic of the mean over texts or sequences, with its interval over them."""
     return Estimate.of(
-        part, seed, onsets.bootstrapped(statistic, samples, rng, p.resamples), len(samples)
+        part, seed, statistics.bootstrapped(statistic, samples, rng, p.resamples), len(samples)
     )
 
 
@@ -371,7 +371,7 @@ def matching_at(
     or end (1: the smallest)."""
     drawn = []
     for course in courses:
-        values = onsets.draws(
+        values = statistics.draws(
             lambda heads, c=course: onsets.at(c.steps, heads, c.window[edge]).amax(1),
             course.heads,
             rng,
@@ -379,7 +379,7 @@ def matching_at(
         )
         drawn.append(values)
     worst = torch.stack(drawn).amin(0) if edge else torch.stack(drawn).amax(0)
-    return Estimate.of(part, courses[0].seed, onsets.interval(worst), len(courses[0].heads))
+    return Estimate.of(part, courses[0].seed, statistics.interval(worst), len(courses[0].heads))
 
 
 def onset_draws(course: Course, rng: np.random.Generator, p) -> dict[str, Float[Tensor, "draw"]]:
@@ -391,7 +391,9 @@ def onset_draws(course: Course, rng: np.random.Generator, p) -> dict[str, Float[
         "loss": course.loss,
     }
     return {
-        name: onsets.draws(lambda c: onsets.crossing(course.steps, c), samples, rng, p.resamples)
+        name: statistics.draws(
+            lambda c: onsets.crossing(course.steps, c), samples, rng, p.resamples
+        )
         for name, samples in curves.items()
     }
 
@@ -404,7 +406,10 @@ def together(part: str, courses: Sequence[Course], rng: np.random.Generator, p) 
         found = onset_draws(course, rng, p)
         apart.append(doublings(found["prefix matching"], found["in-context score"]).abs())
     return Estimate.of(
-        part, courses[0].seed, onsets.interval(torch.stack(apart).amax(0)), len(courses[0].scores)
+        part,
+        courses[0].seed,
+        statistics.interval(torch.stack(apart).amax(0)),
+        len(courses[0].scores),
     )
 
 
@@ -565,5 +570,5 @@ def later(part: str, course: Course, other: Course, rng: np.random.Generator, p)
     negative is earlier."""
     first, second = (onset_draws(c, rng, p)["in-context score"] for c in (course, other))
     return Estimate.of(
-        part, course.seed, onsets.interval(doublings(first, second)), len(course.scores)
+        part, course.seed, statistics.interval(doublings(first, second)), len(course.scores)
     )

@@ -7,7 +7,7 @@ leading dimensions, so that the same function gives the estimate and, on resampl
 interval:
 
     gain = lambda curves: share_within(steps, curves, *window(steps, mean_curve))
-    bootstrapped(gain, samples, rng)        # samples [sequence, snapshot] -> statistics.Interval
+    statistics.bootstrapped(gain, samples, rng)        # samples [sequence, snapshot]
 
 Estimators, stated before anything is measured:
 
@@ -29,53 +29,9 @@ sequences and does not hold that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from lib.measures.statistics import Interval
-
-Statistic = Callable[[Tensor], Tensor]
-
-
-def draws(
-    statistic: Statistic,
-    samples: Float[Tensor, "sample *rest"],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> Float[Tensor, "draw"]:
-    """A statistic of the mean over independent samples: of these samples first, then of resamples
-    of them.
-
-    statistic: [draw, *rest] -> [draw]. Error: ValueError for fewer than two samples.
-    """
-    n = len(samples)
-    if n < 2:
-        raise ValueError(f"An interval needs at least two independent sequences, got {n}.")
-    counts = np.concatenate(
-        [np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=resamples)]
-    )
-    means = torch.from_numpy(counts / n).to(samples) @ samples.reshape(n, -1)
-    return statistic(means.reshape(-1, *samples.shape[1:]))
-
-
-def interval(drawn: Float[Tensor, "draw"], level: float = 0.95) -> Interval:
-    """Estimate (the first draw) and the middle `level` of the others."""
-    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.dtype)
-    return Interval(drawn[0], *torch.nanquantile(drawn[1:], edges))
-
-
-def bootstrapped(
-    statistic: Statistic,
-    samples: Float[Tensor, "sample *rest"],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> Interval:
-    """`interval` of `draws`."""
-    return interval(draws(statistic, samples, rng, resamples))
 
 
 def at(

@@ -3,6 +3,7 @@ generator."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+Statistic = Callable[[Tensor], Tensor]
 
 
 class Interval(NamedTuple):
@@ -62,29 +65,75 @@ class Rate:
     of: int
 
 
+def draws(
+    statistic: Statistic,
+    samples: Float[Tensor, "sample *rest"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Float[Tensor, "draw *result"]:
+    """A statistic of the mean over independent units: of these first, then of resamples of them.
+
+    statistic: [draw, *rest] -> [draw, *result]. The units are sequences, documents or seeds, not
+    tokens of one sequence. Error: ValueError for fewer than two, from which no spread can be told.
+    """
+    n = len(samples)
+    if n < 2:
+        raise ValueError(
+            f"An interval needs at least two independent units, got {n}. "
+            "Raise the number of sequences, documents or seeds."
+        )
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    weights = torch.from_numpy(np.concatenate([np.ones((1, n)), counts]) / n).to(samples)
+    means = weights @ samples.reshape(n, -1)
+    return statistic(means.reshape(-1, *samples.shape[1:]))
+
+
+def interval(drawn: Float[Tensor, "draw *result"], level: float = 0.95) -> Interval:
+    """Estimate (the first draw) and the middle `level` of the others that are numbers."""
+    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.dtype)
+    return Interval(drawn[0], *torch.nanquantile(drawn[1:], edges, dim=0))
+
+
+def bootstrapped(
+    statistic: Statistic,
+    samples: Float[Tensor, "sample *rest"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Interval:
+    """A statistic of the mean over units with its percentile bootstrap interval."""
+    return interval(draws(statistic, samples, rng, resamples))
+
+
 def bootstrap_mean(
     samples: Float[Tensor, "sample *rest"],
     rng: np.random.Generator,
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """Mean over the first axis with a percentile bootstrap interval.
+    """Mean over units with its percentile bootstrap interval."""
+    return interval(draws(lambda means: means, samples, rng, resamples), level)
 
-    The axis must hold independent units (sequences, documents, seeds), not tokens of one sequence.
-    Error: ValueError for fewer than two units, from which no spread can be told.
-    """
-    n = samples.shape[0]
-    if n < 2:
-        raise ValueError(
-            f"An interval needs at least two independent units, got {n}. Raise the number of sequences, documents or seeds."
-        )
-    weights = (
-        torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=resamples)).to(samples) / n
-    )
-    means = (weights @ samples.reshape(n, -1)).reshape(resamples, *samples.shape[1:])
-    edges = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)
-    low, high = torch.quantile(means, edges, dim=0)
-    return Interval(samples.mean(0), low, high)
+
+def ratio_draws(
+    numerator: Float[Tensor, "sample *rest"],
+    denominator: Float[Tensor, "sample"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Float[Tensor, "draw *rest"]:
+    """Sum of the numerator over units divided by that of the denominator, as `draws` of them."""
+    both = torch.cat([numerator.reshape(len(denominator), -1), denominator[:, None]], 1)
+    drawn = draws(lambda means: means[:, :-1] / means[:, -1:], both, rng, resamples)
+    return drawn.reshape(-1, *numerator.shape[1:])
+
+
+def ratio(
+    numerator: Float[Tensor, "sample *rest"],
+    denominator: Float[Tensor, "sample"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Interval:
+    """Ratio of sums over units with its percentile bootstrap interval."""
+    return interval(ratio_draws(numerator, denominator, rng, resamples))
 
 
 def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:

@@ -139,12 +139,6 @@ def test_block_windows_cover_the_first_and_the_last_block():
     assert tokens[1:][early].tolist() == [6, 7] and tokens[1:][late].tolist() == [5, 6, 7]
 
 
-def test_ratio_of_sums_and_its_interval():
-    top, bottom = torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 1.0])
-    value, low, high = ablation_effects.ratio(top, bottom, rng(), 500)
-    assert float(value) == 2 and float(low) == 1 and float(high) == 3
-
-
 def test_undone_is_minus_one_for_the_way_back_and_zero_across():
     change = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     across = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.measures import onsets
+from lib.measures import onsets, statistics
 
 STEPS = torch.arange(0, 610, 10).float()
 
@@ -88,22 +88,13 @@ def test_bootstrap_interval_covers_and_shrinks(rng):
         samples = change(250, 40) + 0.5 * torch.randn(n, 1, generator=generator) * torch.sigmoid(
             (STEPS - 300) / 40
         )
-        found = onsets.bootstrapped(
+        found = statistics.bootstrapped(
             lambda curves: onsets.crossing(STEPS, curves), samples, rng, 300
         )
         truth = onsets.crossing(STEPS, change(250, 40))
         covered += bool(found.low <= truth <= found.high)
         widths.append(float(found.high - found.low))
     assert covered >= 66 and np.mean(widths[60:]) < 0.5 * np.mean(widths[:60])
-    with pytest.raises(ValueError, match="two"):
-        onsets.bootstrapped(lambda c: c, samples[:1], rng)
-
-
-def test_bootstrap_of_a_plain_mean_is_the_known_one(rng):
-    samples = torch.randn(400, generator=torch.Generator().manual_seed(1))
-    value, low, high = onsets.bootstrapped(lambda means: means, samples, rng, 4000)
-    assert value.item() == pytest.approx(samples.mean().item(), abs=1e-6)
-    assert (high - low).item() == pytest.approx(2 * 1.96 * samples.std().item() / 20, rel=0.1)
 
 
 def test_corner_and_angle_of_known_paths():

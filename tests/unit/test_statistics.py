@@ -59,6 +59,17 @@ def test_one_unit_has_no_interval():
         ours.bootstrap_mean(torch.ones(1, 4), np.random.default_rng(0))
 
 
+def test_ratio_of_sums_and_its_interval():
+    top, bottom = torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 1.0])
+    value, low, high = ours.ratio(top, bottom, np.random.default_rng(3), 500)
+    assert float(value) == 2 and float(low) == 1 and float(high) == 3
+
+
+def test_draws_that_are_no_numbers_are_left_out_of_an_interval():
+    drawn = torch.tensor([[1.0, 5.0], [0.0, torch.nan], [2.0, 6.0]])
+    assert ours.interval(drawn, level=1).high.tolist() == [2, 6]
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_against_a_literal_loop(values):
     m, largest, expected = len(values), 0.0, [0.0] * len(values)
