@@ -148,6 +148,7 @@ _ALL = (
     _blocks("two_layer_smeared", 2, smeared=1),
     _blocks("one_layer_smeared_two", 1, smeared=2),
     _blocks("two_layer_smeared_two", 2, smeared=2),
+    _blocks("one_layer_smeared_no_warmup", 1, smeared=1, warmup=0),
     _blocks("one_layer_mlp", 1, mlp=256),
     _blocks("two_layer_no_warmup", 2, warmup=0),
     _blocks("one_layer_phrases", 1, corpus="phrases", arguments=PHRASES),
