@@ -12,15 +12,16 @@ PIP := PIP_REQUIRE_VIRTUALENV=1 PIP_USER=0 PIP_TARGET= PIP_PREFIX= PIP_CONSTRAIN
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench serve clean install
+.PHONY: help book test lint bench serve clean install
 
 help:  ## this list
 	@echo "make book     execute the chapters and build the site      PROFILE=$(PROFILE), OPTIONS for snakemake"
 	@echo "make serve    show the site on this machine                PROFILE=$(PROFILE), PORT=$(PORT)"
 	@echo "make test     run all tests                                TESTS=path, OPTIONS for pytest"
+	@echo "make lint     the formatter and the linter, on lib, pipeline, tests and chapters"
 	@echo "make bench    measure speed and memory, for the book's page 'Benchmarks'"
 	@echo "make install  only make .venv"
-	@echo "make clean    remove runs/$(PROFILE), trained models too   PROFILE=$(PROFILE)"
+	@echo "make clean    remove runs/$(PROFILE), and models of runs/models that no other profile needs   PROFILE=$(PROFILE)"
 	@echo "Profiles: $(patsubst params/%.yaml,%,$(wildcard params/*.yaml))"
 
 book: $(STAMP)
@@ -29,17 +30,19 @@ book: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(TESTS) $(OPTIONS)
 
+lint: $(STAMP)
+	$(BIN)/ruff format --check lib pipeline tests chapters
+	$(BIN)/ruff check lib pipeline tests chapters
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(OPTIONS)
 
 serve: $(STAMP)
-	@test -f runs/$(PROFILE)/site/index.html || { echo "No site of profile $(PROFILE) yet: make book PROFILE=$(PROFILE)"; exit 1; }
-	@echo "http://localhost:$(PORT)/ (Ctrl-C ends it)"
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory runs/$(PROFILE)/site $(PORT)
+	@$(BIN)/python -m pipeline.serve "$(PROFILE)" $(PORT)
 
 clean:
-	@case "$(PROFILE)" in ""|*[!a-z0-9_-]*) echo "Name one profile: make clean PROFILE=name"; exit 1;; esac
-	rm -rf -- "runs/$(PROFILE)"
+	@test -x $(BIN)/python || { echo "Nothing knows here which models other profiles need: make install, or remove runs/ by hand"; exit 1; }
+	@$(BIN)/python -m pipeline.clean "$(PROFILE)"
 
 install: $(STAMP)
 

@@ -3,63 +3,64 @@
 # One machine by default; `OPTIONS="--executor slurm --jobs 20"` sends the jobs to a cluster.
 import json
 import sys
+from functools import cache
+from os.path import relpath
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
-sys.path.insert(0, str(ROOT))
-from lib import profiles
-from pipeline import dependencies
+sys.path.insert(0, workflow.basedir)
+from lib import files, profiles
+from pipeline import dependencies, schedule
+
+
+workdir: files.ROOT
+
 
 NAME = config.get("profile", "embedded")
 PROFILE_FILE = Path("params") / f"{NAME}.yaml"
-PROFILE = profiles.load(PROFILE_FILE)
-RUN = f"{PROFILE.runs_dir}/{NAME}"
-CHAPTERS = [path.stem for path in sorted(Path("chapters").glob("[0-9]*.ipynb"))]
-LIB = Path("lib")
-CLAIMS = Path("book/claims")
-SITE_SOURCES = dependencies.site_sources(ROOT)
+PROFILE = profiles.load(files.ROOT / PROFILE_FILE)
+RUN, STORE = (relpath(place, files.ROOT) for place in (files.runs(PROFILE), files.store(PROFILE)))
+CHAPTERS = [path.stem for path in sorted((files.ROOT / "chapters").glob("[0-9]*.ipynb"))]
+SITE_SOURCES = dependencies.site_sources(files.ROOT)
 PYTHON = sys.executable
-# One thread a job: as many jobs as cores run at once, and the bits do not depend on cores. Freed memory is kept for the
-# next step (up to blocks of 32 MiB, the most that glibc takes): fetching it anew cost a third of each training step.
+# One thread a job: as many jobs as cores run at once, and the bits do not depend on cores.
+# Freed memory is kept for the next step (up to blocks of 32 MiB, the most that glibc takes):
+# fetching it anew cost a third of each training step.
 LIMITS = "OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
 
 
-def notebook(name):
-    return Path(f"chapters/{name}.ipynb")
-
-
-def code(path):
-    return [str(file) for file in dependencies.modules(Path(path), LIB)]
+def recipes(name):
+    return dependencies.recipes(files.ROOT / "chapters" / f"{name}.ipynb")
 
 
 def models(wildcards):
-    """The models that a chapter needs: every recipe with every seed."""
-    needed = dependencies.recipes(notebook(wildcards.name))
-    return [f"{RUN}/models/{recipe}.seed{seed}" for recipe in needed for seed in PROFILE.seeds]
+    """The models that a chapter needs. Their names hold what they depend on, so their times say
+    nothing."""
+    places = dependencies.models(files.ROOT / "chapters" / f"{wildcards.name}.ipynb", PROFILE)
+    return ancient([f"{STORE}/{place.name}/trained" for place in places])
 
 
-def values(wildcards):
-    return json.dumps(dependencies.values(notebook(wildcards.name), PROFILE), sort_keys=True)
+@cache
+def depends(name):
+    """All else that changes a chapter's results, as text: contents decide, and not times, so that a
+    touched file costs nothing and an old one is seen."""
+    notebook = files.ROOT / "chapters" / f"{name}.ipynb"
+    book = files.ROOT / "book"
+    return {
+        "values": dependencies.values(notebook, PROFILE),
+        "rules": dependencies.rules(notebook, book / "claims"),
+        "captions": dependencies.captions(notebook, book / "captions"),
+        "code": dependencies.code(notebook),
+        "pins": dependencies.digest([files.ROOT / "constraints.txt"]),
+    }
 
 
-def content(*files):
-    """Snakemake compares times of change; contents decide here, so a touched file costs nothing and an old one is seen."""
-    return dependencies.digest([Path(file) for file in files])
-
-
-def chapter_content(wildcards):
+def told(what):
     # A function of the wildcards alone: parameters that Snakemake derives from inputs are not compared.
-    return content("constraints.txt", notebook(wildcards.name), *code(notebook(wildcards.name)))
-
-
-def rules_of(wildcards):
-    return json.dumps(dependencies.rules(notebook(wildcards.name), CLAIMS), sort_keys=True)
+    return lambda wildcards: json.dumps(depends(wildcards.name)[what], sort_keys=True, default=str)
 
 
 wildcard_constraints:
     name=r"[0-9]+_\w+",
-    recipe=r"[\w-]+",
-    seed=r"\d+",
 
 
 localrules: book, site
@@ -69,38 +70,39 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-rule train:
-    """One model of the book: one recipe, one seed, one thread."""
-    input: code("lib/models/training.py"), "constraints.txt"
-    output: f"{RUN}/models/{{recipe}}.seed{{seed}}"
-    params: scale=PROFILE.training_scale, content=content("constraints.txt", *code("lib/models/training.py"))
-    threads: 1
-    shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed} {output}"
+# The models of the book, one thread a job; their names say all that they depend on, so nothing else
+# is declared. Training has priority over chapters, which share out better at the end.
+for job in schedule.jobs(PROFILE, {name for chapter in CHAPTERS for name in recipes(chapter)}):
+    rule:
+        name: f"train_{job.recipe}_{job.seeds[0]}"
+        output: [f"{STORE}/{place.name}/trained" for place in job.places]
+        threads: 1
+        priority: job.cost
+        shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {output}"
 
 
 rule chapter:
     """One chapter: executed whole, or not at all."""
-    input:
-        pins="constraints.txt",
-        notebook="chapters/{name}.ipynb",
-        code=lambda wildcards: code(notebook(wildcards.name)),
-        models=models,
+    input: models
     output:
         notebook=f"{RUN}/chapters/{{name}}.ipynb",
         claims=f"{RUN}/results/{{name}}/claims.json",
         provenance=f"{RUN}/results/{{name}}/provenance.json",
-    params: values=values, rules=rules_of, content=chapter_content
+    params:
+        **{what: told(what) for what in ("values", "rules", "captions", "code", "pins")},
     threads: PROFILE.threads
-    shell: "{LIMITS} {PYTHON} -m pipeline.run_chapter {input.notebook} {output.notebook} {PROFILE_FILE}"
+    shell: "{LIMITS} {PYTHON} -m pipeline.run_chapter chapters/{wildcards.name}.ipynb {output.notebook} {PROFILE_FILE}"
 
 
 rule site:
-    """All pages, from executed chapters that pass the gates."""
+    """All pages, from executed chapters that pass the gates, with their present prose."""
     input:
         expand(f"{RUN}/chapters/{{name}}.ipynb", name=CHAPTERS),
         expand(f"{RUN}/results/{{name}}/claims.json", name=CHAPTERS),
         SITE_SOURCES,
     output: f"{RUN}/site/index.html"
-    params: values=PROFILE.model_dump_json(), content=content(*SITE_SOURCES)
+    params:
+        values=PROFILE.model_dump_json(),
+        content=dependencies.digest([files.ROOT / file for file in SITE_SOURCES]),
     threads: 1
     shell: "{PYTHON} -m pipeline.build_site {PROFILE_FILE}"

@@ -2,8 +2,7 @@
 them.
 
 A run that is killed at any moment leaves each file absent, old or complete: what is written stands
-beside its place
-first, and is renamed into it.
+beside its place first, and is renamed into it.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any
 from lib import profiles
 
 ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "runs" / "benchmarks.json"  # of this machine, whatever the profile
 
 
 def write_whole(path: str | Path, content: str | bytes) -> Path:
@@ -31,9 +31,7 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(
-            beside, 0o644
-        )  # mkstemp makes files that only their owner can read; a web server is somebody else
+        os.chmod(beside, 0o644)  # mkstemp's are their owner's alone; a web server is another
         os.replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
@@ -42,9 +40,17 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
 
 
 def runs(profile: profiles.Profile) -> Path:
-    """The folder of a profile's models and results; a relative `runs_dir` counts from the
-    repository, wherever a notebook is opened."""
+    """The folder of a profile's chapters, results and site.
+
+    A relative `runs_dir` counts from the repository, wherever a notebook is opened or a command
+    given.
+    """
     return ROOT / profile.runs_dir / profile.profile
+
+
+def store(profile: profiles.Profile) -> Path:
+    """The folder of trained models, which all profiles with the same `runs_dir` share."""
+    return ROOT / profile.runs_dir / profiles.STORE
 
 
 def write_json(path: str | Path, value: Any) -> Path:

@@ -1,10 +1,9 @@
 """What a piece of code depends on within lib, read from its source without running it.
 
 A trained model is kept under a digest of the code that its weights depend on, and a chapter is
-executed again when the
-code that it calls has changed. Both ask the same two questions: which modules of lib are imported,
-directly or through
-others (`closure`), and what do they say, comments and docstrings aside (`digest`).
+executed again when the code that it calls has changed. Both ask the same two questions: which
+modules of lib are imported, directly or through others (`closure`), and what do they say, comments
+and docstrings aside (`digest`).
 """
 
 from __future__ import annotations
@@ -16,15 +15,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LIB = Path(__file__).resolve().parent
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def closure(names: Iterable[str], lib: Path = LIB) -> list[str]:
-    """Dotted names of the modules of lib in `names` and of all that they import, sorted."""
+def closure(
+    names: Iterable[str], lib: Path = LIB, without: frozenset[str] = frozenset()
+) -> list[str]:
+    """Dotted names of the modules of lib in `names` and of all that they import, sorted.
+
+    `without`: modules that are left out, with what is imported through them alone.
+    """
     found: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found | without:
             found.add(name)
             waiting += imported(ast.parse(file(name, lib).read_text(encoding="utf-8")), lib)
     return sorted(found)
@@ -55,12 +60,12 @@ def digest(names: Iterable[str], lib: Path = LIB) -> str:
     return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16]
 
 
-def bare(tree: ast.Module) -> str:
-    """A syntax tree as text, without docstrings."""
+def bare(tree: ast.Module | ast.Interactive) -> str:
+    """A syntax tree as text, without the docstrings of modules, classes and functions; what is
+    interactive has none of its own, for a text that stands there is shown."""
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            node.body = body[1:] or [ast.Pass()]
+        if isinstance(node, DOCUMENTED) and node.body and _is_docstring(node.body[0]):
+            node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
 

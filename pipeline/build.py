@@ -1,5 +1,5 @@
 """`python -m pipeline.build PROFILE [targets and options of snakemake]`: the Makefile's way into
-the Snakefile."""
+the Snakefile. Paths count from the repository, wherever it is called."""
 
 from __future__ import annotations
 
@@ -14,20 +14,10 @@ from pipeline import dependencies, gates, process
 def arguments(profile: str, more: list[str]) -> list[str]:
     """The snakemake command line: all cores, our lock instead of its own, and what was cut short is
     done again."""
-    fixed = [
-        "--config",
-        f"profile={profile}",
-        "--quiet",
-        "rules",
-        "host",
-        "reason",
-        "--scheduler",
-        "greedy",
-    ]
-    fixed += ["--nolock", "--rerun-incomplete", "--cores", "all"]
-    # Explicit options come last and win: `make book OPTIONS="--cores 1"`, `OPTIONS="--executor
-    # slurm --jobs 20"`.
-    return ["-m", "snakemake", *fixed, *more]
+    fixed = f"--config profile={profile} --quiet rules host reason --scheduler greedy"
+    fixed += " --nolock --rerun-incomplete --cores all"
+    # Explicit options come last and win: `make book OPTIONS="--cores 1"`.
+    return ["-m", "snakemake", *fixed.split(), *more]
 
 
 def found(profile: profiles.Profile) -> None:
@@ -35,12 +25,12 @@ def found(profile: profiles.Profile) -> None:
     ValueError with the cure."""
     if profile.remote:
         raise ValueError(
-            "remote: true works for the checkpoints of chapter 2 alone, by papermill: the other chapters read the model's weights."
+            "remote: true works for the checkpoints of chapter 2 alone, by papermill: "
+            "the other chapters read the model's weights."
         )
     if profile.model or profile.checkpoints:
-        from lib.models import (
-            opening,  # takes seconds to import, which most builds need not wait for
-        )
+        # Takes seconds to import, which most builds need not wait for.
+        from lib.models import opening
 
         opening.check_parameters(profile)
     if profile.agenda_file or profile.treebank_file or profile.spacy_model:
@@ -60,6 +50,7 @@ def redo_overwritten(executed: list[Path]) -> None:
 
 def main(profile: str, *more: str) -> None:
     """Check the profile, take its lock and become snakemake."""
+    os.chdir(files.ROOT)
     file = Path("params") / f"{profile}.yaml"
     try:
         loaded = profiles.load(file)
@@ -67,11 +58,14 @@ def main(profile: str, *more: str) -> None:
         raise SystemExit(f"{error}") from None
     if loaded.profile != profile:
         raise SystemExit(
-            f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: make them the same."
+            f"{file}: `profile` is {loaded.profile!r}, but the file is named {profile!r}: "
+            "make them the same."
         )
-    if stray := gates.unlisted(Path("book/_toc.yml"), Path("chapters")):
+    toc = Path("book/_toc.yml")
+    if stray := gates.unlisted(toc, Path("chapters")):
         raise SystemExit(
-            f"Not in book/_toc.yml: {', '.join(stray)}. Add them to a part, so that they have a place in the book."
+            f"Not in book/_toc.yml: {', '.join(stray)}. "
+            "Add them to a part, so that they have a place in the book."
         )
     try:
         found(loaded)
@@ -82,12 +76,8 @@ def main(profile: str, *more: str) -> None:
             why = f": {file} sets no {' or '.join(needs)}." if needs else "."
             print(f"{chapter.stem} examines the book's own models only{why}", flush=True)
     process.hold(files.runs(loaded) / ".lock")
-    redo_overwritten(
-        [
-            files.runs(loaded) / "chapters" / f"{name}.ipynb"
-            for name in gates.chapters_of(Path("book/_toc.yml"))
-        ]
-    )
+    executed = files.runs(loaded) / "chapters"
+    redo_overwritten([executed / f"{name}.ipynb" for name in gates.chapters_of(toc)])
     process.name_driver()
     os.execv(sys.executable, [sys.executable, *arguments(profile, list(more))])
 

@@ -1,8 +1,7 @@
 """`python -m pipeline.build_site PROFILE_FILE`: from executed chapters to `runs/<profile>/site/`.
 
 Stage the book, ask the gates, make the generated pages, build clean with warnings as errors, and
-put the new site in
-the old one's place.
+put the new site in the old one's place.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from lib.report import claims, markup, provenance
 from pipeline import dependencies, gates, pages
 
 
-def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile) -> Path:
+def stage(
+    book: Path, sources: Path, run: Path, chapters: list[str], profile: profiles.Profile
+) -> Path:
     """A fresh copy of the book with executed chapters, their data, the generated pages and the
     shared script."""
     target = run / "book"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(book, target, ignore=shutil.ignore_patterns("claims", "captions", "_build"))
     for name in chapters:
-        (target / "chapters").mkdir(exist_ok=True)
-        dependencies.write(
-            presentable(dependencies.read(run / "chapters" / f"{name}.ipynb")),
-            target / "chapters" / f"{name}.ipynb",
-        )
+        place = Path("chapters") / f"{name}.ipynb"
+        source, executed = (dependencies.read(file) for file in (sources / place.name, run / place))
+        dependencies.write(presentable(present(source, executed)), target / place)
         for file in sorted((run / "results" / name).glob("*.csv")):
             files.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
     files.write_whole(target / "_extra" / "vega" / "vega.js", markup.bundle())
@@ -39,8 +38,28 @@ def stage(book: Path, run: Path, chapters: list[str], profile: profiles.Profile)
     files.write_whole(target / "_generated" / "scoreboard.md", pages.scoreboard(found))
     files.write_whole(target / "parameters.md", pages.parameters(profile))
     files.write_whole(target / "claims.md", pages.rules(every, found))
-    files.write_whole(target / "benchmarks.md", pages.benchmarks(run.parent / "benchmarks.json"))
+    files.write_whole(target / "benchmarks.md", pages.benchmarks(files.BENCHMARKS))
     return target
+
+
+def present(source: Any, executed: Any) -> Any:
+    """The notebook as it stands now, with the outputs of its execution.
+
+    Its code says what was executed, or the gates would have refused it; prose, comments and layout
+    may be newer. After the parameters comes the cell with the values of this run.
+    """
+    ran = dependencies.code_cells(executed)
+    for cell, done in zip(dependencies.code_cells(source), ran, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    injected = [cell for cell in executed.cells if "injected-parameters" in _tags(cell)]
+    after = 1 + next(i for i, cell in enumerate(source.cells) if "parameters" in _tags(cell))
+    source.cells[after:after] = injected
+    source.metadata = executed.metadata
+    return source
+
+
+def _tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
 
 
 def presentable(notebook: Any) -> Any:
@@ -51,7 +70,7 @@ def presentable(notebook: Any) -> Any:
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-        tags = cell.metadata.get("tags", [])
+        tags = _tags(cell)
         if "injected-parameters" in tags:
             cell.metadata.tags = [*tags, "hide-input"]
             cell.metadata["mystnb"] = {
@@ -75,9 +94,8 @@ def build(staged: Path, run: Path) -> Path:
     environment = os.environ | {"PYTHONPATH": str(files.ROOT)}  # for the extension pipeline.mathml
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode:
-        raise SystemExit(
-            f"{result.stdout}\n{result.stderr}\nThe book was not built: the warnings above are errors here."
-        )
+        said = f"{result.stdout}\n{result.stderr}"
+        raise SystemExit(f"{said}\nThe book was not built: the warnings above are errors here.")
     shutil.rmtree(site, ignore_errors=True)
     os.replace(work / "_build" / "html", site)
     shutil.rmtree(work)
@@ -93,10 +111,9 @@ def main(profile_file: str) -> None:
         gates.check(chapters, chapters_dir, run / "chapters", profile)
     except gates.GateError as error:
         raise SystemExit(f"The site was not built:\n{error}") from None
-    site = build(stage(book, run, chapters, profile), run)
-    print(
-        f"The book: {provenance.public(site / 'index.html')} (open it, or `make serve PROFILE={profile.profile}`)"
-    )
+    site = build(stage(book, chapters_dir, run, chapters, profile), run)
+    page = provenance.public(site / "index.html")
+    print(f"The book: {page} (open it, or `make serve PROFILE={profile.profile}`)")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """What a chapter depends on, read from its source without running it.
 
-The Snakefile declares exactly these as inputs and parameters, so that a change re-runs what it can
-change and nothing
-else: the notebook, the lib modules that it imports (and those that they import), the profile's
-values of the
-parameters that it declares, the rules of the claims that it judges, the models that it needs, and
-the pinned versions.
+The Snakefile declares exactly this, so that what re-executes a chapter is what changes its results:
+the code of its cells and of the modules of lib that it imports, layout, comments and docstrings
+aside; the profile's values of the parameters that it declares; the rules of the claims that it
+judges; its captions; the models that it needs; and the pinned versions. Markdown is not in it: the
+site takes present prose beside executed outputs.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ import nbformat
 import yaml
 
 from lib import files, profiles, sources
+from lib.models import store
 
-ALWAYS = (
-    "profile",
-    "runs_dir",
-    "threads",
-)  # where results go and on how many threads: every chapter is given these
+# Where results go and on how many threads: every chapter is given these.
+ALWAYS = ("profile", "runs_dir", "threads")
+# What these two hold reaches a chapter as values of parameters and as names of trained models.
+TRACKED_BY_VALUE = frozenset({"lib.profiles", "lib.models.recipes"})
+SHOWN = ("hide-", "remove-")  # tags of cells that say only how the page shows them
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
@@ -38,6 +38,12 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     files.write_whole(path, nbformat.writes(notebook))
 
 
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """A notebook's own cells of code, in order, without the parameters that papermill put in."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [cell for cell in code if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
 def tree(notebook: Path) -> ast.Module:
     """The code of a notebook as one syntax tree. Errors: SyntaxError that names the cell."""
     body: list[ast.stmt] = []
@@ -47,13 +53,25 @@ def tree(notebook: Path) -> ast.Module:
     return ast.Module(body, [])
 
 
-def modules(code: Path, lib: Path) -> list[Path]:
-    """Files of `lib` that a notebook or module imports, directly or through others; with the module
-    itself."""
-    source = ast.parse(code.read_text(), str(code)) if code.suffix == ".py" else tree(code)
-    found = sources.closure(sources.imported(source, lib.resolve()), lib.resolve())
-    files = {lib / sources.file(name, lib.resolve()).relative_to(lib.resolve()) for name in found}
-    return sorted(files | ({code} if code.suffix == ".py" else set()))
+def modules(notebook: Path, lib: Path = sources.LIB) -> list[str]:
+    """Dotted names of the modules of lib that a notebook imports, directly or through others."""
+    return sources.closure(sources.imported(tree(notebook), lib), lib, TRACKED_BY_VALUE)
+
+
+def code(notebook: Path, lib: Path = sources.LIB) -> str:
+    """Sixteen hex digits over the code of a notebook's cells and of the modules of lib that it
+    imports."""
+    said = [*map(_said, code_cells(read(notebook))), sources.digest(modules(notebook, lib), lib)]
+    return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+
+
+def _said(cell: nbformat.NotebookNode) -> str:
+    """What of a cell decides its output: its syntax tree, the tags that change how it runs, and a
+    closing semicolon, which hides the last value."""
+    tags = [tag for tag in cell.metadata.get("tags", []) if not tag.startswith(SHOWN)]
+    hides = cell.source.rstrip().endswith(";")
+    cell_tree = ast.Interactive(ast.parse(cell.source).body)
+    return repr((sources.bare(cell_tree), sorted(tags), hides))
 
 
 def parameters(notebook: Path) -> list[str]:
@@ -71,8 +89,7 @@ def values(notebook: Path, profile: profiles.Profile) -> dict[str, Any]:
     """The profile's values of the parameters that the notebook declares, and of `ALWAYS`.
 
     A notebook that declares `model` is given all that says how to open it. Of a model that it
-    cannot ask anything (see
-    `lacking`) it hears nothing, so that one profile serves the whole book.
+    cannot ask anything (see `lacking`) it hears nothing, so that one profile serves the whole book.
     """
     declared = parameters(notebook)
     names = dict.fromkeys(
@@ -83,7 +100,8 @@ def values(notebook: Path, profile: profiles.Profile) -> dict[str, Any]:
     )
     if missing := [name for name in names if name not in known]:
         raise ValueError(
-            f"{notebook}: its parameters cell declares {', '.join(missing)}, unknown to lib/profiles.py."
+            f"{notebook}: its parameters cell declares {', '.join(missing)}, "
+            "unknown to lib/profiles.py."
         )
     return {name: known[name] for name in names}
 
@@ -94,14 +112,19 @@ def recipes(notebook: Path) -> list[str]:
     return list(read(notebook).metadata.get("book", {}).get("recipes", []))
 
 
+def models(notebook: Path, profile: profiles.Profile) -> list[Path]:
+    """Directories of the trained models that the notebook needs: every recipe with every seed."""
+    made = [store.recipe_of(name, profile) for name in recipes(notebook)]
+    return [place for one in made for place in store.places(one, profile.seeds, profile)]
+
+
 def lacking(notebook: Path, profile: profiles.Profile) -> list[str] | None:
     """What keeps the chapter from asking the profile's model: the parameters of which it needs one.
     None: nothing does.
 
     They stand in its metadata, `{"book": {"model_needs": […]}}`. An empty list means that no model
-    of a reader's can be
-    asked there, as in a chapter that does not declare `model`; without the entry, `model` is
-    enough.
+    of a reader's can be asked there, as in a chapter that does not declare `model`; without the
+    entry, `model` is enough.
     """
     if not profile.model:
         return None
@@ -129,34 +152,26 @@ def entries(claims: Path) -> list[dict[str, Any]]:
     ]
 
 
+def captions(notebook: Path, folder: Path) -> Any:
+    """The captions of the notebook's figures and tables; None where it has no such file."""
+    file = folder / f"{notebook.stem}.yml"
+    return yaml.safe_load(file.read_text()) if file.is_file() else None
+
+
 def site_sources(root: Path) -> list[str]:
     """Files, relative to the root, that the site is made of besides executed chapters."""
-    kept = [
-        p
-        for folder in ("book", "pipeline")
-        for p in sorted((root / folder).rglob("*"))
-        if p.is_file()
-    ]
-    extra = [
-        root / "lib" / "profiles.py",
-        *(
-            root / "lib" / "report" / f"{name}.py"
-            for name in ("captions", "cards", "chapter", "charts", "claims", "markup")
-        ),
-    ]
-    found = [
-        p
-        for p in [*kept, *extra, root / "runs" / "benchmarks.json"]
-        if p.is_file() and "__pycache__" not in p.parts
-    ]
-    return [str(p.relative_to(root)) for p in found]
+    kept = [path for folder in ("book", "pipeline") for path in sorted((root / folder).rglob("*"))]
+    kept += sorted((root / "chapters").glob("[0-9]*.ipynb"))  # their prose is taken from here
+    kept += [root / "lib" / "profiles.py", *sorted((root / "lib" / "report").glob("*.py"))]
+    kept += [files.BENCHMARKS]
+    found = [path for path in kept if path.is_file() and "__pycache__" not in path.parts]
+    return [str(path.relative_to(root)) for path in found]
 
 
 def digest(files: list[Path]) -> str:
     """One hash over the contents of files: times of change may lie, after a checkout or a copy."""
-    return hashlib.sha256(
-        b"".join(hashlib.sha256(Path(f).read_bytes()).digest() for f in files)
-    ).hexdigest()
+    each = (hashlib.sha256(file.read_bytes()).digest() for file in files)
+    return hashlib.sha256(b"".join(each)).hexdigest()
 
 
 def _targets(line: ast.stmt) -> Iterator[ast.Name]:

@@ -1,6 +1,5 @@
 """What may be published: every chapter of the table of contents, executed whole, from its present
-source and parameters,
-beside the very results that this execution left.
+code and parameters, beside the very results that this execution left.
 
 Jupyter Book itself publishes tracebacks, empty cells and yesterday's numbers without a word, so the
 build asks here first.
@@ -112,8 +111,8 @@ def _errors(notebook: Any) -> Iterator[str]:
 
 
 def _stale(recorded: Any, source: Path, profile: Any) -> Iterator[str]:
-    if recorded.get("source") != dependencies.digest([source]):
-        yield "stale: the notebook has changed since it was executed"
+    if recorded.get("source") != dependencies.code(source):
+        yield "stale: its code, or what it imports of lib, has changed since it was executed"
     elif (now := dependencies.values(source, profile)) != (
         then := dict(recorded.get("parameters", {}))
     ):

@@ -1,8 +1,8 @@
 """One build at a time per profile, and no job outlives its build.
 
 Snakemake's own lock stays behind when it is killed, and the next call then refuses to run. Here the
-lock belongs to
-the operating system, which drops it with the process that holds it, however that ends.
+lock belongs to the operating system, which drops it with the process that holds it, however that
+ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def hold(lock: Path, patience: float = 3.0) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise SystemExit(
-                    f"Another build of this profile is running (process {_owner(lock)}): wait for it, or stop it."
+                    f"Another build of this profile is running (process {_owner(lock)}): "
+                    "wait for it, or stop it."
                 ) from None
             time.sleep(0.1)
     os.ftruncate(handle, 0)
@@ -49,9 +50,8 @@ def end_with_driver(every: float = 0.5) -> None:
     """End this process soon after the build that started it has gone; without such a build on this
     machine, do nothing."""
     host, _, pid = os.environ.get(DRIVER, "").rpartition(":")
-    if (
-        host == socket.gethostname()
-    ):  # on a cluster the build runs elsewhere, and the scheduler ends its jobs
+    # On a cluster the build runs elsewhere, and the scheduler ends its jobs.
+    if host == socket.gethostname():
         threading.Thread(target=_watch, args=(int(pid), every), daemon=True).start()
 
 

@@ -2,9 +2,8 @@
 at all.
 
 Parameters are checked before a kernel starts, for papermill checks none. The output appears only
-when every cell
-succeeded; a failed run is kept beside it as `NN_name.failed.ipynb`, and its cell and exception are
-named.
+when every cell succeeded; a failed run is kept beside it as `NN_name.failed.ipynb`, and its cell
+and exception are named.
 """
 
 from __future__ import annotations
@@ -23,10 +22,8 @@ from papermill.exceptions import PapermillExecutionError
 from lib import profiles
 from pipeline import dependencies, process
 
-KERNEL = {
-    "kernel_name": "python3",
-    "extra_arguments": ["--log-level=40"],
-}  # its warning about local TCP helps nobody here
+# The kernel's warning about local TCP helps nobody here.
+KERNEL = {"kernel_name": "python3", "extra_arguments": ["--log-level=40"]}
 
 
 class Engine(NBClientEngine):
@@ -43,10 +40,10 @@ class Engine(NBClientEngine):
 
         def announced(cell: Any, cell_index: int, **more: Any) -> None:
             if cell.cell_type == "code":
-                chapter = nb_man.nb.metadata.book.chapter
                 place = f"cell {code.index(cell_index) + 1} of {len(code)}"
+                spent, about = time.monotonic() - began, title(nb_man.nb.cells, cell_index)
                 print(
-                    f"{chapter}, {place}, {time.monotonic() - began:.0f} s: {title(nb_man.nb.cells, cell_index)}",
+                    f"{nb_man.nb.metadata.book.chapter}, {place}, {spent:.0f} s: {about}",
                     flush=True,
                 )
             start(cell, cell_index, **more)
@@ -73,7 +70,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     source = dependencies.read(notebook)
     source.metadata.book = source.metadata.get("book", {}) | {
-        "chapter": notebook.stem, "source": dependencies.digest([notebook]), "parameters": values,
+        "chapter": notebook.stem, "source": dependencies.code(notebook), "parameters": values,
     }  # fmt: skip
     prepared = output.with_name(f".{output.stem}.prepared.ipynb")
     dependencies.write(source, prepared)
@@ -103,7 +100,8 @@ def main(notebook: str, output: str, profile_file: str) -> None:
         cell = error.source.strip().splitlines()[0] if error.source.strip() else "(empty)"
         kept = Path(output).with_name(f"{Path(output).stem}.failed.ipynb")
         raise SystemExit(
-            f"{source.name} failed in the cell `{cell}`: {error.ename}: {error.evalue}\nKept: {kept}"
+            f"{source.name} failed in the cell `{cell}`: {error.ename}: {error.evalue}\n"
+            f"Kept: {kept}"
         ) from None
 
 

@@ -1,31 +1,34 @@
-"""`python -m pipeline.train PROFILE_FILE RECIPE SEED MARKER`: train one model of the book, or
-finish it.
+"""`python -m pipeline.train PROFILE_FILE MARK [MARK ...]`: train models of the book, or finish
+them.
 
-The marker names the run's directory; it changes only when the run does, so chapters run again only
-then.
+A mark is a file in a model's directory. It is the Snakefile's, which removes a job's outputs before
+it runs the job again; the model's own record stays where it is.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from lib import files, profiles
-from lib.models import training
+from lib.models import store, training
 from pipeline import process
 
 
-def main(profile_file: str, name: str, seed: str, marker: str) -> None:
-    """Train recipe `name` with `seed` at the profile's scale; `training.ensure` resumes whatever is
-    there."""
+def main(profile_file: str, *marks: str) -> None:
+    """Train each model at the profile's scale; `training.ensure` resumes whatever is there.
+
+    Errors: SystemExit for a directory that belongs to other code or another scale.
+    """
     process.end_with_driver()
     profile = profiles.load(profile_file)
-    if name not in training.RECIPES:
-        raise SystemExit(
-            f"No recipe {name!r}; lib/models/recipes.py has {', '.join(training.RECIPES)}."
-        )
-    recipe = training.scaled(training.RECIPES[name], profile.training_scale)
-    run = training.ensure(recipe, int(seed), files.runs(profile) / "models")
-    files.write_whole(marker, f"{run.name}\n")
+    for mark in map(Path, marks):
+        said = store.RUN.fullmatch(mark.parent.name)
+        recipe = store.recipe_of(said["recipe"], profile)
+        run = training.ensure(recipe, int(said["seed"]), files.store(profile))
+        if run.name != mark.parent.name:
+            raise SystemExit(f"The code of {run.name} has changed since the build began: again.")
+        files.write_whole(run / mark.name, "")
 
 
 if __name__ == "__main__":

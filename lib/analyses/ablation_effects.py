@@ -227,11 +227,8 @@ def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor
     its `model`)."""
     places = opening.checkpoints(p)
     return [
-        capture.token_losses(
-            opening.open_model(name, revision, p.device, p.dtype, p.remote, p.trust_remote_code),
-            tokens,
-        )
-        for name, revision in (places[0], places[-1])
+        capture.token_losses(opening.open_named(p, *place), tokens)
+        for place in (places[0], places[-1])
     ]
 
 

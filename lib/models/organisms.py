@@ -265,7 +265,8 @@ class OrganismModel(OrganismPreTrainedModel):
         length = hidden_states.shape[1]
         if length > self.config.max_position_embeddings:
             raise ValueError(
-                f"{length} tokens, but this organism's context is {self.config.max_position_embeddings}: shorten the input"
+                f"{length} tokens, but this organism's context is "
+                f"{self.config.max_position_embeddings}: shorten the input"
             )
         if position_ids is None:
             position_ids = torch.arange(length, device=hidden_states.device)[None]

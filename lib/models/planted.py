@@ -149,6 +149,7 @@ def _set_head(attn: torch.nn.Module, head: int, weights: Head) -> None:
 
 def _config(space: Space, n_layers: int, n_heads: int) -> organisms.OrganismConfig:
     return organisms.OrganismConfig(
-        vocab_size=space.size, hidden_size=4 * space.size, head_dim=space.size, num_hidden_layers=n_layers,
-        num_attention_heads=n_heads, max_position_embeddings=space.context, norm="none", attention_scale=1.0,
+        vocab_size=space.size, hidden_size=4 * space.size, head_dim=space.size,
+        num_hidden_layers=n_layers, num_attention_heads=n_heads,
+        max_position_embeddings=space.context, norm="none", attention_scale=1.0,
     )  # fmt: skip

@@ -1,23 +1,18 @@
 """The one training loop, and the cache of what it made.
 
 Idea. A run is a directory: snapshots of the weights on a schedule, a log, and, until it is
-finished, the state needed
-to go on. Its name carries a fingerprint of the recipe and of the code that it depends on, so a
-stale run is never read.
+finished, the state needed to go on. `lib.models.store` says what it is called.
 
 Use. `ensure(recipe, seed, models_dir)` returns the run's directory and trains only what is missing.
 `snapshots(run)` lists its checkpoints, `read_log(run)` its losses.
 
 Interrupted at any moment, the next call continues from the last state and reaches the same weights
-to the bit:
-the batch of step s is drawn from a generator made of (seed, s), and the optimiser's tensors are
-saved with the weights.
-Files appear whole (written beside, then renamed), and a lock keeps two processes from training the
-same run at once.
+to the bit: the batch of step s is drawn from a generator made of (seed, s), and the optimiser's
+tensors are saved with the weights. Files appear whole (written beside, then renamed), and a lock
+keeps two processes from training the same run at once.
 
 Caveat. The same weights to the bit need the same number of threads, so training takes one, whoever
-calls it; more
-runs at once, in processes of their own, use more cores better than more threads do.
+calls it; more runs at once, in processes of their own, use more cores better than more threads do.
 """
 
 import fcntl
@@ -40,44 +35,16 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from lib import sources
 from lib.files import write_json, write_whole
 from lib.models.organisms import OrganismConfig, OrganismForCausalLM, tokenizer
-from lib.models.recipes import CORPORA, RECIPES, Architecture, Corpus, Recipe, scaled
+from lib.models.recipes import RECIPES, Corpus, Recipe, scaled
+from lib.models.store import DONE, directory
 
-__all__ = [
-    "CORPORA", "RECIPES", "Architecture", "Recipe", "build", "directory", "ensure", "fingerprint", "read_log",
-    "scaled", "snapshots",
-]  # fmt: skip
+__all__ = ["DONE", "RECIPES", "build", "directory", "ensure", "read_log", "scaled", "snapshots"]
 
 STATE = "state.safetensors"  # weights, moments and step of a run that is not finished
 LOG = "log.csv"
-DONE = "finished.json"  # written last: time taken, versions, checksums of the snapshots
 SAVE_EVERY = 200  # steps between two states, if no snapshot comes first
-
-
-# Where a run lives
-
-
-def directory(recipe: Recipe, seed: int, models_dir: str | Path) -> Path:
-    """The run's directory, whether or not it exists yet."""
-    return Path(models_dir) / f"{recipe.name}-seed{seed}-{fingerprint(recipe)}"
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """Ten hex digits of the recipe, the code that its weights depend on, and the versions of torch
-    and numpy."""
-    code = [
-        "lib.models.training",
-        *sources.closure(["lib.models.organisms", CORPORA[recipe.corpus].module]),
-    ]
-    parts = [
-        recipe.model_dump_json(),
-        torch.__version__,
-        np.__version__,
-        sources.digest(sorted(set(code))),
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
 # What is trained
@@ -146,8 +113,7 @@ def ensure(recipe: Recipe, seed: int, models_dir: str | Path, progress: bool = T
     """Return the directory of the finished run, training or resuming whatever is missing.
 
     Raises PermissionError where nothing can be written, ValueError for a checkpoint that cannot be
-    read or was
-    changed; both name the place and the cure.
+    read or was changed; both name the place and the cure.
     """
     run = directory(recipe, seed, models_dir)
     if not (run / DONE).exists():
@@ -167,8 +133,8 @@ def _claimed(run: Path) -> Iterator[None]:
         lock = (run / ".lock").open("w")
     except OSError as error:
         raise PermissionError(
-            f"cannot write the organism to {run} ({error.strerror}): make the folder writable, or set the parameter "
-            "runs_dir to one that is"
+            f"cannot write the organism to {run} ({error.strerror}): "
+            "make the folder writable, or set the parameter runs_dir to one that is"
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -221,10 +187,8 @@ def _resume(run: Path, model: nn.Module, adam: torch.optim.AdamW) -> tuple[int, 
         return 0, []
     try:
         with safe_open(path, "pt") as file:
-            step, tensors = (
-                int(file.metadata()["step"]),
-                {key: file.get_tensor(key) for key in file.keys()},
-            )  # noqa: SIM118
+            step = int(file.metadata()["step"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             losses = tensors.pop("losses").tolist()
         for name, parameter in model.named_parameters():
             parameter.data.copy_(tensors[f"weight.{name}"])
@@ -258,9 +222,8 @@ def _snapshot(
     model.config.save_pretrained(beside)
     write_whole(beside / "model.safetensors", save(model.state_dict(), {"format": "pt"}))
     words.save_pretrained(beside)
-    if (
-        place.exists()
-    ):  # written just before an interruption, after the last state: the same bits again
+    # Written just before an interruption, after the last state: the same bits again.
+    if place.exists():
         shutil.rmtree(place)
     beside.rename(place)
 
@@ -292,7 +255,8 @@ def _check(run: Path) -> None:
     if wrong:
         changed = run / wrong[0] / "model.safetensors"
         raise ValueError(
-            f"{changed} was changed after training: delete the folder {run}, and it is trained again"
+            f"{changed} was changed after training: "
+            f"delete the folder {run}, and it is trained again"
         )
 
 

@@ -18,7 +18,7 @@ import sys
 import venv
 from pathlib import Path
 
-from lib.files import ROOT, write_json
+from lib.files import BENCHMARKS, ROOT, write_json
 
 PEERS = ROOT / ".venv-peers"
 NEEDED = [
@@ -95,9 +95,10 @@ def main() -> None:
     record["rows"] += measured(sys.executable, "relation_index", str(max(1, options.repeats // 3)))[
         "rows"
     ]
+    record["rows"] += measured(sys.executable, "training", str(options.repeats))["rows"]
     if why:
         record["setting"]["Peer"] = f"TransformerLens 4 was not measured: {why}"
-    print(write_json(ROOT / "runs" / "benchmarks.json", record).relative_to(ROOT))
+    print(write_json(BENCHMARKS, record).relative_to(ROOT))
     for row in record["rows"]:
         print(
             " | ".join(

@@ -25,7 +25,7 @@ def make(folder: Path) -> Path:
         (folder / part).mkdir()
     shutil.copy(FIXTURES / "01_tiny.ipynb", folder / "chapters")
     for part in ("claims", "captions"):
-        shutil.rmtree(folder / "book" / part)
+        shutil.rmtree(folder / "book" / part, ignore_errors=True)
         shutil.copytree(FIXTURES / part, folder / "book" / part)
     shutil.copy(FIXTURES / "_toc.yml", folder / "book")
     (folder / "params" / "tiny.yaml").write_text(PROFILE)
@@ -49,6 +49,7 @@ def run(
     )
     if check and result.returncode:
         raise AssertionError(
-            f"{module} {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+            f"{module} {arguments} ended with "
+            f"{result.returncode}:\n{result.stdout}\n{result.stderr}"
         )
     return result

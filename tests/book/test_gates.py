@@ -43,7 +43,7 @@ ENDED = "2026-01-01T00:00:00+00:00"
 def executed(folder: Path, *cells: nbformat.NotebookNode, **changes) -> None:
     """An executed chapter, with the results that it left; its last cell shows when it ended."""
     recorded = {
-        "source": dependencies.digest([folder / "chapters" / "01_x.ipynb"]),
+        "source": dependencies.code(folder / "chapters" / "01_x.ipynb"),
         "parameters": {"seed": 3, "profile": "tiny", "runs_dir": "runs", "threads": 1},
     }
     closing = cell(
@@ -105,7 +105,7 @@ def test_a_cell_that_did_not_run(chapter):
 def test_a_source_that_changed_since(chapter):
     path = chapter / "chapters" / "01_x.ipynb"
     path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
-    assert "01_x: stale: the notebook has changed" in problems(chapter)
+    assert "01_x: stale: its code, or what it imports of lib, has changed" in problems(chapter)
 
 
 def test_other_parameters(chapter):
@@ -133,7 +133,8 @@ def test_results_of_another_run(chapter, parameters, finished, said):
     left(chapter, parameters, finished)
     assert (
         problems(chapter)
-        == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and build again"
+        == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and "
+        "build again"
     )
 
 

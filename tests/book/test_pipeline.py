@@ -77,9 +77,14 @@ def edit(path: Path, old: str, new: str) -> None:
 BOTH = {"01_tiny", "02_other"}
 CHANGES = {
     "a notebook": ("chapters/02_other.ipynb", "seed = 0", "seed = 7", {"02_other"}),
-    "a module of both": ("lib/report/charts.py", "one house style", "one  house style", BOTH),
+    "a module of both": ("lib/report/markup.py", "    return ", "    0; return ", BOTH),
     "a module of one": ("lib/extra.py", "VALUE = 1", "VALUE = 2", {"02_other"}),
     "a module of none": ("lib/unused.py", "VALUE = 1", "VALUE = 2", set()),
+    "a docstring": ("lib/report/markup.py", '"""', '""" ', set()),
+    "prose": ("chapters/01_tiny.ipynb", "# A tiny chapter", "# A very tiny chapter", set()),
+    "a comment in a notebook": ("chapters/02_other.ipynb", "seed = 0", "seed = 0  # !", set()),
+    "a caption": ("book/captions/01_tiny.yml", "Two patterns", "Both patterns", {"01_tiny"}),
+    "a parameter of none": ("lib/profiles.py", "[25, 50, 100]", "[25, 50]", set()),
     "a parameter of both": ("params/tiny.yaml", "seed: 0", "seed: 1", BOTH),
     "a parameter of one": ("params/tiny.yaml", "[4, 8]", "[4, 9]", {"01_tiny"}),
     "a pinned version": ("constraints.txt", "papermill==", "papermill== ", BOTH),
@@ -201,8 +206,8 @@ def test_a_chapter_that_cannot_ask_a_model_says_so(tmp_path):
     edit(folder / "chapters" / "01_tiny.ipynb", '"seed = 0', '"model = \'\'\\n",\n    "seed = 0')
     said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
     assert (
-        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or agenda_file.\n"
-        in said
+        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or "
+        "agenda_file.\n" in said
     )
 
 
@@ -230,7 +235,8 @@ def waiting_build(folder: Path) -> subprocess.Popen:
     """A build whose second chapter waits while the file `wait` is there; returns once that cell
     runs."""
     (folder / "wait").touch()
-    wait = "import pathlib, time\npathlib.Path('running').touch()\nwhile pathlib.Path('wait').exists(): time.sleep(0.1)\n"
+    wait = "import pathlib, time\npathlib.Path('running').touch()\n"
+    wait += "while pathlib.Path('wait').exists(): time.sleep(0.1)\n"
     (folder / "lib" / "extra.py").write_text("VALUE = 1\n")
     second_chapter(folder, wait + OTHER)
     environment = os.environ | {"PYTHONPATH": str(folder)}

@@ -106,4 +106,4 @@ def papermill(*options: str, runs: Path) -> subprocess.CompletedProcess[str]:
 def test_a_single_model_is_refused_before_any_training(tmp_path):
     result = papermill("-p", "model", "no/matter", runs=tmp_path)
     assert result.returncode != 0 and "name its `checkpoints` too" in result.stderr
-    assert not (tmp_path / "smoke" / "models").exists()
+    assert not (tmp_path / "models").exists()

@@ -34,7 +34,7 @@ pytestmark = [
 
 @cache
 def organism(seed: int):
-    run = training.directory(training.RECIPES["world"], seed, files.runs(P) / "models")
+    run = training.directory(training.RECIPES["world"], seed, files.store(P))
     if seed != P.seeds[0] and not (run / training.DONE).exists():
         pytest.skip(f"no trained organism {run.name}: make book trains it")
     torch.set_num_threads(1)

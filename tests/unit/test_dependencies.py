@@ -53,12 +53,58 @@ def notebook(folder: Path, *cells: str, parameters: str = "seed = 0", **metadata
     ],
 )
 def test_imports_are_followed(tmp_path, lib, code, found):
-    files = dependencies.modules(notebook(tmp_path, code), lib)
-    assert sorted(f.stem for f in files if f.stem != "__init__") == found.split()
+    modules = dependencies.modules(notebook(tmp_path, code), lib)
+    assert [name for name in modules if name != "lib"] == [f"lib.{name}" for name in found.split()]
 
 
-def test_a_module_depends_on_itself(lib):
-    assert {f.stem for f in dependencies.modules(lib / "a.py", lib)} == {"__init__", "a", "b", "c"}
+CODE = 'def f(x):\n    """Twice."""\n    return 2 * x\n\nf(1)'
+
+
+@pytest.mark.parametrize(
+    ("after", "same"),
+    [
+        (CODE.replace("Twice", "Two times"), True),
+        (CODE.replace("\n\n", "\n# a comment\n"), True),
+        (CODE.replace("2 * x", "(2 * x)"), True),
+        (CODE.replace("2 * x", "x * 2"), False),
+        (f"{CODE};", False),  # hides what the cell shows
+        (f"'shown'\n{CODE}", False),
+    ],
+)
+def test_the_code_of_a_notebook_is_what_its_cells_do(tmp_path, lib, after, same):
+    before = dependencies.code(notebook(tmp_path, CODE), lib)
+    assert (dependencies.code(notebook(tmp_path, after), lib) == before) is same
+
+
+def test_prose_and_folds_are_not_code_and_what_is_imported_is(tmp_path, lib):
+    path = notebook(tmp_path, "from lib import c")
+    before, made = dependencies.code(path, lib), nbformat.read(path, 4)
+    made.cells.insert(1, nbformat.v4.new_markdown_cell("prose"))
+    made.cells[2].metadata["tags"] = ["hide-input"]
+    nbformat.write(made, path)
+    assert dependencies.code(path, lib) == before
+    (lib / "c.py").write_text('"""A docstring."""\n\nx = 1\n')
+    assert dependencies.code(path, lib) == before
+    (lib / "c.py").write_text("x = 2\n")
+    assert dependencies.code(path, lib) != before
+
+
+def test_parameters_and_recipes_are_followed_by_value(tmp_path):
+    path = notebook(tmp_path, "from lib import profiles\nfrom lib.models import opening")
+    found = dependencies.modules(path)
+    assert "lib.models.training" in found
+    assert not dependencies.TRACKED_BY_VALUE & set(found)
+
+
+def test_models_are_named_after_what_their_weights_depend_on(tmp_path):
+    path = notebook(tmp_path, book={"recipes": ["two_layer"]})
+    profile = profiles.validate({"seeds": [0, 7], "profile": "mine"}, "test")
+    places = dependencies.models(path, profile)
+    assert [place.name[:-10] for place in places] == ["two_layer-seed0-", "two_layer-seed7-"]
+    other = profile.model_copy(update={"profile": "other"})
+    assert dependencies.models(path, other) == places
+    longer = profile.model_copy(update={"training_scale": 2.0})
+    assert not set(dependencies.models(path, longer)) & set(places)
 
 
 def test_declared_parameters_get_the_values_of_the_profile(tmp_path):

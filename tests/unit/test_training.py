@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lib import sources
-from lib.models import recipes, training
+from lib.models import recipes, store, training
 from lib.models.organisms import OrganismForCausalLM
 from lib.models.recipes import Architecture, Recipe, grid
 
@@ -99,7 +99,7 @@ def die(*_, **__):
 
 def at_step(n):
     step = training.train_step
-    training.train_step = lambda recipe, seed, s, *rest: die() if s == n else step(recipe, seed, s, *rest)
+    training.train_step = lambda r, seed, s, *rest: die() if s == n else step(r, seed, s, *rest)
 
 def before_rename(n):
     rename = Path.rename
@@ -111,7 +111,8 @@ def in_state():
 
 moments = {
     "step": lambda: at_step(37), "start": lambda: at_step(0), "snapshot": lambda: before_rename(40),
-    "state": in_state, "end": lambda: setattr(training, "_finish", die), "twice a": lambda: None, "twice b": lambda: None,
+    "state": in_state, "end": lambda: setattr(training, "_finish", die),
+    "twice a": lambda: None, "twice b": lambda: None,
 }
 children = {}
 for name, arrange in moments.items():
@@ -218,8 +219,8 @@ def test_read_only_folder(tmp_path):
 
 def test_fingerprint_follows_what_the_weights_depend_on(monkeypatch, tmp_path):
     """Recipe and code change it; comments, docstrings and other recipes do not."""
-    base = training.fingerprint(TINY)
-    assert training.fingerprint(TINY.model_copy(update={"lr": 2e-2})) != base
+    base = store.fingerprint(TINY)
+    assert store.fingerprint(TINY.model_copy(update={"lr": 2e-2})) != base
     said = {}
     monkeypatch.setattr(
         sources, "file", lambda m, lib=sources.LIB, file=sources.file: said.get(m) or file(m, lib)
@@ -227,9 +228,9 @@ def test_fingerprint_follows_what_the_weights_depend_on(monkeypatch, tmp_path):
     text, changed = sources.file("lib.data.sequences").read_text(), tmp_path / "changed.py"
     said["lib.data.sequences"] = changed
     changed.write_text("# a comment\n" + text.replace('"""Token-level', '"""Other'))
-    assert training.fingerprint(TINY) == base
+    assert store.fingerprint(TINY) == base
     changed.write_text(text.replace("self.context - 1", "self.context - 2"))
-    assert training.fingerprint(TINY) != base
+    assert store.fingerprint(TINY) != base
     assert "lib.models.recipes" not in sources.closure(
         ["lib.models.organisms", "lib.data.sequences"]
     )
