@@ -7,11 +7,11 @@ number about training has an interval over texts:
 
     two = follow("two_layer", 0, p, texts_of("two_layer", p))
     two.window                                  # (start, end) of the phase change, in steps
-    trajectory_parts.Parts(rng, p).formed("gain", two)
+    trajectory_parts.Parts(rng, p.resamples).formed("gain", two)
 
-`flattening` and `delayed` make trajectories in which there is nothing to find, for the same code.
-The estimators stand in `lib.measures.onsets`, and what claims ask of trajectories in
-`lib.analyses.trajectory_parts`.
+The estimators stand in `lib.measures.onsets`; beside this module, `trajectory_parts` has what
+claims ask of trajectories, `trajectory_nulls` those in which there is nothing to find,
+`pairs_and_lists` texts of special kinds, and `trajectory_tables` frames of many runs.
 
 Caveat. An interval over texts says how well *this* model is known; how much models differ is what
 the seeds are for.
@@ -22,20 +22,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import log
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from safetensors import safe_open
 from torch import Tensor
 
 from lib.analyses import ablation_effects, detection
-from lib.data import pairs
 from lib.measures import onsets, scores
-from lib.models import opening, training
+from lib.models import opening, store
+from lib.models.recipes import RECIPES
 from lib.tracing import capture
 
 REPEATS = 4  # of the random block, as in the paper; the block is as long as the context allows
@@ -53,6 +51,7 @@ class Trajectory:
     prefix: Float[Tensor, "snapshot sequence layer head"]
     previous: Float[Tensor, "snapshot sequence layer head"]
     warmup: int = 0
+    last: Path | None = None  # directory of the last snapshot
 
     @cached_property
     def scores(self) -> Float[Tensor, "text snapshot"]:
@@ -91,6 +90,11 @@ class Trajectory:
         """The doubling of training in which most of the in-context score forms."""
         return onsets.window(self.steps, self.scores.mean(0))
 
+    @property
+    def middle(self) -> float:
+        """Middle of the window, in doublings."""
+        return (self.window[0] * self.window[1]) ** 0.5
+
     @cached_property
     def onset(self) -> float:
         """Step at which the in-context score has made half of its way."""
@@ -103,11 +107,13 @@ class Trajectory:
         return onsets.slope_in_log(self.losses, round(0.1 * self.losses.shape[2])).T
 
     def frame(self, **labels: object) -> pd.DataFrame:
-        """One row per snapshot: score, loss, prefix matching of the best head then, and labels."""
+        """One row per snapshot: score, losses, prefix matching of the best head then, and
+        labels."""
         columns = {
             "step": self.steps,
             "in-context score": self.scores.mean(0),
             "loss": self.loss.mean(0),
+            "loss at late tokens": self.losses[..., self.places[1]].mean((1, 2)),
             "prefix matching": self.heads.mean(0).amax(0),
         }
         values = {name: column.numpy() for name, column in columns.items()}
@@ -140,9 +146,25 @@ class Trajectory:
             "loss": self.loss,
         }
 
-    def part(self, texts: slice) -> Trajectory:
-        """The same run on some of its texts."""
-        return replace(self, losses=self.losses[:, texts])
+    def along(self, moments: Mapping[str, float]) -> pd.DataFrame:
+        """One row per place in the text and named moment of training: the mean loss there."""
+        by_index = self.losses.mean(1).T  # [position, snapshot]
+        index = range(1, len(by_index) + 1)
+        frames = []
+        for name, step in moments.items():
+            loss = onsets.at(self.steps, by_index, step)
+            moment = f"{name} (step {step:.0f})"
+            frames.append(pd.DataFrame({"index": index, "loss": loss, "moment": moment}))
+        return pd.concat(frames, ignore_index=True)
+
+    def speed(self) -> pd.DataFrame:
+        """One row per pair of snapshots after the warm-up: fall of the loss per e-fold of training,
+        and the step in multiples of the onset."""
+        later = self.steps >= max(1, self.warmup)
+        at, mean = self.steps[later], self.loss.mean(0)[later]
+        steps, slope = (at[1:] * at[:-1]).sqrt(), mean.diff() / at.log().diff()
+        columns = {"step": steps, "step / onset": steps / self.onset, "dLoss / dln(tokens)": slope}
+        return pd.DataFrame(columns)
 
 
 # --- reading ---
@@ -152,22 +174,31 @@ def texts_of(name: str, p) -> Int[Tensor, "text token"]:
     """`p.trajectory_texts` fresh texts of the kind that a recipe trains on; the same for every
     model of that kind."""
     rng = np.random.default_rng([p.seed, 1])
-    return torch.from_numpy(training.RECIPES[name].make_corpus().batch(rng, p.trajectory_texts))
+    return torch.from_numpy(RECIPES[name].make_corpus().batch(rng, p.trajectory_texts))
 
 
-def follow(
-    name: str, seed: int, p, texts: Int[Tensor, "text token"], every: int = 1
-) -> Trajectory:
-    """Read one of the book's own models at every snapshot, or one in `every` and the last, training
-    it first if it is not there yet."""
+def follow(name: str, seed: int, p, texts: Int[Tensor, "text token"]) -> Trajectory:
+    """Read one of the book's own models at every snapshot, training it first if it is not there
+    yet."""
     kept = opening.organism_snapshots(name, seed, p)
-    chosen = [step for i, step in enumerate(kept) if i % every == 0 or step == max(kept)]
     opened = opening.open_model(kept[0])
     repeats = _repeats(opened, (opened.context - 1) // REPEATS, p)
-    found = opening.snapshots_in_turn(opened, [kept[step] for step in chosen])
+    found = opening.snapshots_in_turn(opened, kept.values())
     rows = [snapshot(model, texts, repeats) for _, model in found]
-    warmup = training.scaled(training.RECIPES[name], p.training_scale).warmup
-    return _trajectory(name, seed, chosen, rows, warmup)
+    found = _trajectory(name, seed, kept, rows)
+    return replace(found, warmup=store.recipe_of(name, p).warmup, last=kept[max(kept)])
+
+
+def follow_seeds(name: str, p, texts: Int[Tensor, "text token"] | None = None) -> list[Trajectory]:
+    """The book's own models of a recipe, one a seed, on texts of the kind that it trains on or on
+    these."""
+    seen = texts_of(name, p) if texts is None else texts
+    return [follow(name, seed, p, seen) for seed in p.seeds]
+
+
+def follow_all(names: Mapping[str, str], p) -> dict[str, list[Trajectory]]:
+    """`follow_seeds` of several recipes, by kind of model."""
+    return {kind: follow_seeds(name, p) for kind, name in names.items()}
 
 
 def series(p) -> Trajectory:
@@ -183,7 +214,20 @@ def series(p) -> Trajectory:
         )
         tokens = _repeats(opened, min(25, (opened.context - 1) // REPEATS), p)
         rows.append(snapshot(opened, tokens, tokens))
-    return _trajectory(p.model or "series", None, range(1, len(rows) + 1), rows, 0)
+    return _trajectory(p.model or "series", None, range(1, len(rows) + 1), rows)
+
+
+def attention_around(
+    run: Trajectory, p, tokens: Int[Tensor, "1 place"], head: int, shown: int = 12
+) -> dict[str, np.ndarray]:
+    """Pattern [query, key] of one head (numbered through all layers) of one of the book's own
+    models on one text, at the snapshots nearest to its onset, by step."""
+    kept = opening.organism_snapshots(run.name, run.seed, p)
+    nearest = sorted(kept, key=lambda step: abs(step - run.onset))[:shown]
+    opened = opening.open_model(kept[0])
+    found = opening.snapshots_in_turn(opened, [kept[step] for step in sorted(nearest)])
+    patterns = [capture.patterns(model, tokens)[:, 0].flatten(0, 1)[head] for _, model in found]
+    return {f"step {s}": x.numpy() for s, x in zip(sorted(nearest), patterns, strict=True)}
 
 
 def snapshot(
@@ -206,65 +250,8 @@ def _repeats(opened, length: int, p) -> Int[Tensor, "sequence place"]:
     return detection.random_repeats(opened, rng, length, REPEATS, p.examples)
 
 
-def _trajectory(name: str, seed: int | None, steps, rows, warmup: int) -> Trajectory:
+def _trajectory(name: str, seed: int | None, steps, rows) -> Trajectory:
     """From what `snapshot` gives at each step."""
     losses, prefix, previous = (torch.stack(column) for column in zip(*rows, strict=True))
     at = torch.tensor(list(steps), dtype=torch.float32)
-    return Trajectory(name, seed, at, losses, prefix, previous, warmup)
-
-
-def pair_losses(name: str, seed: int, p) -> dict[str, Float[Tensor, "text snapshot"]]:
-    """For each kind of text in `lib.data.pairs`, the loss of its last token at every snapshot."""
-    corpus = training.RECIPES[name].make_corpus()
-    texts = pairs.texts(corpus, np.random.default_rng([p.seed, 3]), p.trajectory_texts)
-    tokens = torch.from_numpy(np.concatenate(list(texts.values())))
-    places = opening.organism_snapshots(name, seed, p).values()
-    found = opening.snapshots_in_turn(opening.open_model(next(iter(places))), places)
-    last = torch.stack([capture.token_losses(model, tokens)[:, -1] for _, model in found], 1)
-    return dict(zip(texts, last.chunk(len(texts)), strict=True))
-
-
-def alphas(name: str, seed: int, p) -> pd.DataFrame:
-    """One row per snapshot, layer and head of a model with smeared keys: `own`, sigma(alpha), the
-    weight of a key's own token."""
-    rows = []
-    for step, place in opening.organism_snapshots(name, seed, p).items():
-        for layer, alpha in _alpha(place).items():
-            for head, own in enumerate(torch.sigmoid(alpha).tolist()):
-                rows.append({"step": step, "layer": layer, "head": head, "own": own})
-    return pd.DataFrame(rows).assign(seed=str(seed))
-
-
-def _alpha(place: Path) -> Mapping[int, Float[Tensor, "head"]]:
-    """Layer -> alpha of its heads, from one snapshot; empty where no key is smeared."""
-    with safe_open(place / "model.safetensors", "pt") as file:
-        keys = sorted(key for key in file.keys() if key.endswith("smear"))  # noqa: SIM118
-        return {int(key.split("layers.")[1].split(".")[0]): file.get_tensor(key) for key in keys}
-
-
-# --- trajectories in which there is nothing to find ---
-
-
-def flattening(trajectory: Trajectory) -> Trajectory:
-    """The same run with in-context scores that flatten all the time: from the end of the warm-up on
-    each text's score approaches its last value exponentially, with the onset of the run's own."""
-    steps, start = trajectory.steps, trajectory.warmup
-    # An onset within the warm-up leaves no time: then the curve is as steep as one step allows.
-    tau = max((trajectory.onset - start) / log(2), 1.0)
-    way = 1 - torch.exp(-(steps - start).clamp(min=0) / tau)
-    losses = torch.zeros_like(trajectory.losses)
-    late = trajectory.scores[:, -1] * (way / way[-1])[:, None]
-    losses[..., trajectory.places[1]] = late[..., None]
-    return replace(trajectory, losses=losses)
-
-
-def delayed(trajectory: Trajectory, factor: float) -> Trajectory:
-    """The same run with everything after its warm-up `factor` times later, as far as its training
-    goes."""
-    past = trajectory.steps / factor
-    curves = [trajectory.losses, trajectory.prefix, trajectory.previous]
-    moved = [
-        torch.stack([onsets.at(trajectory.steps, curve.movedim(0, -1), s) for s in past.tolist()])
-        for curve in curves
-    ]
-    return replace(trajectory, losses=moved[0], prefix=moved[1], previous=moved[2])
+    return Trajectory(name, seed, at, losses, prefix, previous)

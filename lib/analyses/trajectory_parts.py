@@ -6,7 +6,7 @@
 
 A part that speaks of several models takes the one that fits the claim least, anew in each resample
 of the texts. The intervals are over texts, or over sequences of random tokens where heads alone are
-asked. What stands for *no change at all* is `trajectories.flattening`.
+asked. What stands for *no change at all* is `trajectory_nulls.flattening`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.analyses import trajectories
+from lib.analyses import trajectory_nulls
 from lib.analyses.trajectories import Trajectory
 from lib.measures import onsets, statistics
-from lib.measures.statistics import Estimate, Rate
+from lib.measures.statistics import Estimate
 
 Curves = Callable[[Trajectory], Tensor]  # -> [sample, *rest, snapshot]
 OfRun = Callable[[Trajectory, Tensor], Tensor]  # of resampled means [draw, *rest] -> [draw]
@@ -32,11 +32,6 @@ def doublings(step: Tensor, other: Tensor | float) -> Tensor:
     """How many doublings of training lie between two steps; positive where `step` is the later
     one."""
     return torch.log2(step.clamp(min=1) / other)
-
-
-def middle(trajectory: Trajectory) -> float:
-    """Middle of the window, in doublings."""
-    return (trajectory.window[0] * trajectory.window[1]) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class Parts:
 
     def excess(self, part: str, run: Trajectory) -> Estimate:
         """That share, less the share of a curve with the same onset that flattens all the time."""
-        smooth = trajectories.flattening(run)
+        smooth = trajectory_nulls.flattening(run)
         flat = float(_share(smooth, smooth.scores.mean(0)))
         return self.estimate(part, [run], _scores, lambda r, drawn: _share(r, drawn) - flat)
 
@@ -187,7 +182,7 @@ class Parts:
 
         def apart(run: Trajectory, drawn: Tensor) -> Tensor:
             steepest = onsets.steepest(run.steps, drawn, run.warmup)
-            return doublings(steepest, middle(windows[id(run)])).abs()
+            return doublings(steepest, windows[id(run)].middle).abs()
 
         return self.estimate(part, runs, _loss, apart)
 
@@ -218,22 +213,23 @@ class Parts:
         def beyond(run: Trajectory) -> Tensor:
             return run.slopes - plain.slopes
 
-        def change(run: Trajectory, drawn: Tensor) -> Tensor:
-            start, end = (onsets.at(run.steps, drawn, step) for step in run.window)
-            return end - start
-
-        return self.estimate(part, runs, beyond, change)
+        return self.estimate(part, runs, beyond, _over_window)
 
     def changed(
-        self, part: str, run: Trajectory, losses: Float[Tensor, "text snapshot"]
+        self,
+        part: str,
+        run: Trajectory,
+        steps: Float[Tensor, "snapshot"],
+        losses: Float[Tensor, "text snapshot"],
     ) -> Estimate:
-        """Change of a loss from the window's start to its end, in nats."""
+        """Change of a loss, measured at some steps, over the window of a run, in nats."""
 
-        def change(run: Trajectory, drawn: Tensor) -> Tensor:
-            start, end = (onsets.at(run.steps, drawn, step) for step in run.window)
+        def change(drawn: Tensor) -> Tensor:
+            start, end = (onsets.at(steps, drawn, edge) for edge in run.window)
             return end - start
 
-        return self.estimate(part, [run], lambda r: losses, change)
+        found = statistics.bootstrapped(change, losses, self.rng, self.resamples)
+        return Estimate.of(part, run.seed, found, len(losses))
 
     def spread(self, part: str, runs: Sequence[Trajectory]) -> Estimate:
         """Range of the final in-context score over several models, as a share of its mean."""
@@ -246,38 +242,42 @@ class Parts:
         return Estimate.of(part, runs[0].seed, found, len(ends))
 
     def faster(
-        self, part: str, small: Trajectory, large: Trajectory, between: tuple[float, float]
+        self,
+        part: str,
+        small: Trajectory,
+        large: Trajectory,
+        between: tuple[float, float],
+        aligned: bool = True,
     ) -> Estimate:
-        """Fall of the loss per doubling of training between two multiples of each model's own
-        onset, that of the small model less that of the large one."""
-        falls = [self._falls(run, between) for run in (small, large)]
-        found = statistics.bootstrapped(
-            lambda means: means, falls[0] - falls[1], self.rng, self.resamples
-        )
+        """Fall of the loss per doubling of training between two moments, that of the small model
+        less that of the large one. The moments are multiples of each model's own onset, or steps
+        where they are not `aligned`."""
+        units = [run.onset if aligned else 1.0 for run in (small, large)]
+        falls = [_fall(run, between, u) for run, u in zip((small, large), units, strict=True)]
+        found = statistics.bootstrap_mean(falls[0] - falls[1], self.rng, self.resamples)
         return Estimate.of(part, small.seed, found, len(small.loss))
 
-    def _falls(self, run: Trajectory, between: tuple[float, float]) -> Float[Tensor, "text"]:
-        """Of each text; not a number where no training lies between."""
-        start, end = between
-        span = float(np.log2(end / start)) if end > start else float("nan")
-        ends = [onsets.at(run.steps, run.loss, run.onset * edge) for edge in between]
-        return (ends[0] - ends[1]) / span
+
+def aligned_spans(*runs: Trajectory) -> list[tuple[float, float]]:
+    """From the end of the warm-up to the start of the window, and from its end to the last step, in
+    multiples of the onset, as far as all the runs reach."""
+    starts = max(run.warmup / run.onset for run in runs), min(r.window[0] / r.onset for r in runs)
+    ends = max(run.window[1] / run.onset for run in runs)
+    return [starts, (ends, min(float(run.steps[-1]) / run.onset for run in runs))]
 
 
-def random_places(
-    part: str,
-    runs: Sequence[Trajectory],
-    tolerance: float,
-    rng: np.random.Generator,
-    trials: int = 1000,
-) -> Rate:
-    """How often places drawn among the snapshots after the warm-up would all lie within `tolerance`
-    doublings of the middle of their windows."""
-    passed = np.ones(trials, bool)
-    for run in runs:
-        drawn = rng.choice(run.steps[run.steps >= run.warmup].numpy(), trials)
-        passed &= np.abs(np.log2(drawn / middle(run))) < tolerance
-    return Rate(part, "false alarms on random places", int(passed.sum()), trials)
+def spans(*runs: Trajectory) -> list[tuple[float, float]]:
+    """The same two stretches in steps."""
+    before = max(1.0, *(run.warmup for run in runs)), min(run.window[0] for run in runs)
+    return [before, (max(run.window[1] for run in runs), float(runs[0].steps[-1]))]
+
+
+def _fall(run: Trajectory, between: tuple[float, float], unit: float) -> Float[Tensor, "text"]:
+    """Fall of each text's loss per doubling; not a number where no training lies between."""
+    start, end = between
+    span = float(np.log2(end / start)) if end > start > 0 else float("nan")
+    ends = [onsets.at(run.steps, run.loss, edge * unit) for edge in between]
+    return (ends[0] - ends[1]) / span
 
 
 def _scores(run: Trajectory) -> Tensor:
@@ -294,6 +294,11 @@ def _loss(run: Trajectory) -> Tensor:
 
 def _slopes(run: Trajectory) -> Tensor:
     return run.slopes
+
+
+def _over_window(run: Trajectory, drawn: Tensor) -> Tensor:
+    start, end = (onsets.at(run.steps, drawn, step) for step in run.window)
+    return end - start
 
 
 def _share(run: Trajectory, drawn: Tensor) -> Tensor:

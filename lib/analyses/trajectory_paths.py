@@ -7,7 +7,7 @@ short. `projected` is the paper's picture, the first two principal components of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lib.analyses.trajectories import Trajectory
-from lib.analyses.trajectory_parts import Parts, doublings, middle
+from lib.analyses.trajectory_parts import Parts, doublings
 from lib.measures import onsets, statistics
 from lib.measures.statistics import Estimate
 
@@ -30,10 +30,13 @@ def gram(run: Trajectory) -> Float[Tensor, "text snapshot snapshot"]:
     return moved @ moved.transpose(1, 2)
 
 
-def turning(run: Trajectory) -> pd.DataFrame:
-    """One row per place of the path: the step, and the degrees by which the path turns there."""
-    steps, degrees = onsets.bends(gram(run).mean(0), run.steps)
-    return pd.DataFrame({"step": steps, "degrees": degrees, "model": run.name})
+def turning(runs: Mapping[str, Trajectory]) -> pd.DataFrame:
+    """One row per run and place of its path: the step, and the degrees by which it turns there."""
+    found = []
+    for name, run in runs.items():
+        steps, degrees = onsets.bends(gram(run).mean(0), run.steps)
+        found.append(pd.DataFrame({"step": steps, "degrees": degrees, "model": name}))
+    return pd.concat(found, ignore_index=True)
 
 
 def turns_at(
@@ -44,7 +47,7 @@ def turns_at(
     apart, degrees = [], []
     for run, other in zip(runs, of, strict=True):
         drawn = statistics.draws(_sharpest(run), gram(run), ask.rng, ask.resamples)
-        apart.append(doublings(drawn[:, 0], middle(other)).abs())
+        apart.append(doublings(drawn[:, 0], other.middle).abs())
         degrees.append(drawn[:, 1])
     worst = torch.stack(apart).amax(0), torch.stack(degrees).amin(0)
     named = zip(parts, worst, strict=True)
@@ -82,7 +85,7 @@ class Projected:
         def largest(drawn: Tensor) -> Tensor:
             corners = onsets.corner(drawn)
             runs = enumerate(self.runs)
-            apart = [doublings(r.steps[corners[:, i]], middle(r)).abs() for i, r in runs]
+            apart = [doublings(r.steps[corners[:, i]], r.middle).abs() for i, r in runs]
             return torch.stack(apart).amax(0)
 
         return self._estimate(ask, part, largest)
@@ -99,7 +102,7 @@ class Projected:
         """Some of the runs, in the same plane."""
         return Projected(self.runs[places], self.parts[:, places])
 
-    def frame(self, names: Sequence[str]) -> pd.DataFrame:
+    def frame(self, names: Iterable[str]) -> pd.DataFrame:
         """One row per run and snapshot: both components, the step and the run's name."""
         frames = []
         for name, run, path in zip(names, self.runs, self.parts.mean(0), strict=True):
@@ -112,9 +115,10 @@ class Projected:
         return Estimate.of(part, self.runs[0].seed, found, len(self.parts))
 
 
-def projected(runs: Sequence[Trajectory], rng: np.random.Generator) -> Projected:
+def projected(runs: Iterable[Trajectory], rng: np.random.Generator) -> Projected:
     """One joint PCA of all snapshots of all runs, each a vector of the losses of the same random
     tokens of each text. The runs must share texts and snapshots."""
+    runs = tuple(runs)
     losses = torch.stack([run.losses for run in runs])  # [run, snapshot, text, position]
     texts, positions = losses.shape[2:]
     order = rng.permuted(np.tile(np.arange(positions), (texts, 1)), axis=1)[:, :TOKENS]

@@ -124,9 +124,7 @@ def scaled(recipe: Recipe, factor: float | int) -> Recipe:
 BLOCKS = {"size": 256, "context": 64, "shortest": 6, "longest": 31, "sharpness": 1.5}
 
 
-def _blocks(
-    name: str, layers: int, *, mlp: int = 0, smeared: int = 0, **changes: Any
-) -> Recipe:
+def _blocks(name: str, layers: int, *, mlp: int = 0, smeared: int = 0, **changes: Any) -> Recipe:
     """An organism of repeated blocks: 600 steps of 2,048 tokens, kept every 20 steps while it
     changes most."""
     shape = Architecture(layers=layers, d_head=32, mlp=mlp, smeared=smeared)
