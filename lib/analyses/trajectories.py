@@ -30,7 +30,7 @@ from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
 
-from lib.analyses import ablation_effects, detection
+from lib.analyses import detection
 from lib.measures import onsets, scores, statistics
 from lib.measures.statistics import Estimate
 from lib.models import opening, training
@@ -56,7 +56,7 @@ class Course:
     def scores(self) -> Float[Tensor, "text snapshot"]:
         """In-context score of each text in nats: loss near the end less loss near the start of the
         context."""
-        early, late = ablation_effects.windows(self.losses.shape[2] + 1)
+        early, late = scores.windows(self.losses.shape[2] + 1)
         return scores.in_context_score(self.losses, early, late).T
 
     @cached_property
