@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from lib import files, profiles
-from pipeline import dependencies
+from pipeline import dependencies, schedule
 
 
 workdir: files.ROOT
@@ -26,6 +26,10 @@ PYTHON = sys.executable
 # Freed memory is kept for the next step (up to blocks of 32 MiB, the most that glibc takes):
 # fetching it anew cost a third of each training step.
 LIMITS = "OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
+
+
+def recipes(name):
+    return dependencies.recipes(files.ROOT / "chapters" / f"{name}.ipynb")
 
 
 def models(wildcards):
@@ -57,9 +61,6 @@ def told(what):
 
 wildcard_constraints:
     name=r"[0-9]+_\w+",
-    recipe=r"\w+",
-    seed=r"\d+",
-    fingerprint=r"[0-9a-f]{10}",
 
 
 localrules: book, site
@@ -69,11 +70,16 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-rule train:
-    """One model of the book: one recipe, one seed, one thread. Its name says all that it depends on."""
-    output: f"{STORE}/{{recipe}}-seed{{seed}}-{{fingerprint}}/trained"
-    threads: 1
-    shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {wildcards.recipe} {wildcards.seed}"
+# The models of the book, one thread a job; their names say all that they depend on. Training has
+# priority over chapters, which share out better at the end.
+for job in schedule.jobs(PROFILE, {name for chapter in CHAPTERS for name in recipes(chapter)}):
+    rule:
+        name: f"train_{job.recipe}_{job.seeds[0]}"
+        output: [f"{STORE}/{place.name}/trained" for place in job.places]
+        params: recipe=job.recipe, seeds=job.seeds
+        threads: 1
+        priority: job.cost
+        shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {params.recipe} {params.seeds}"
 
 
 rule chapter:

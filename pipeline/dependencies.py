@@ -114,7 +114,8 @@ def recipes(notebook: Path) -> list[str]:
 
 def models(notebook: Path, profile: profiles.Profile) -> list[Path]:
     """Directories of the trained models that the notebook needs: every recipe with every seed."""
-    return store.places(recipes(notebook), profile)
+    made = [store.recipe_of(name, profile) for name in recipes(notebook)]
+    return [place for one in made for place in store.places(one, profile.seeds, profile)]
 
 
 def lacking(notebook: Path, profile: profiles.Profile) -> list[str] | None:

@@ -1,5 +1,5 @@
-"""`python -m pipeline.train PROFILE_FILE RECIPE SEED`: train one of the book's models, or finish
-it."""
+"""`python -m pipeline.train PROFILE_FILE RECIPE SEED [SEED ...]`: train models of the book, or finish
+them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pipeline import process
 MARK = "trained"
 
 
-def main(profile_file: str, name: str, seed: str) -> None:
-    """Train recipe `name` with `seed` at the profile's scale; `training.ensure` resumes whatever is
-    there."""
+def main(profile_file: str, name: str, *seeds: str) -> None:
+    """Train recipe `name` with each seed at the profile's scale; `training.ensure` resumes whatever
+    is there."""
     process.end_with_driver()
     profile = profiles.load(profile_file)
     try:
         recipe = store.recipe_of(name, profile)
     except ValueError as error:
         raise SystemExit(f"{error}") from None
-    run = training.ensure(recipe, int(seed), files.store(profile))
-    files.write_whole(run / MARK, "")
+    for seed in map(int, seeds):
+        run = training.ensure(recipe, seed, files.store(profile))
+        files.write_whole(run / MARK, "")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,6 @@ def recipe_of(name: str, profile: profiles.Profile) -> Recipe:
     return scaled(RECIPES[name], profile.training_scale)
 
 
-def places(names: Iterable[str], profile: profiles.Profile) -> list[Path]:
-    """Directories of the models of these recipes, with every seed of the profile."""
-    made, folder = [recipe_of(name, profile) for name in names], files.store(profile)
-    return [directory(recipe, seed, folder) for recipe in made for seed in profile.seeds]
+def places(recipe: Recipe, seeds: Iterable[int], profile: profiles.Profile) -> list[Path]:
+    """Directories of the models of a recipe, one a seed."""
+    return [directory(recipe, seed, files.store(profile)) for seed in seeds]
