@@ -70,16 +70,15 @@ rule book:
     input: f"{RUN}/site/index.html"
 
 
-# The models of the book, one thread a job; their names say all that they depend on. Training has
-# priority over chapters, which share out better at the end.
+# The models of the book, one thread a job; their names say all that they depend on, so nothing else
+# is declared. Training has priority over chapters, which share out better at the end.
 for job in schedule.jobs(PROFILE, {name for chapter in CHAPTERS for name in recipes(chapter)}):
     rule:
         name: f"train_{job.recipe}_{job.seeds[0]}"
         output: [f"{STORE}/{place.name}/trained" for place in job.places]
-        params: recipe=job.recipe, seeds=job.seeds
         threads: 1
         priority: job.cost
-        shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {params.recipe} {params.seeds}"
+        shell: "{LIMITS} {PYTHON} -m pipeline.train {PROFILE_FILE} {output}"
 
 
 rule chapter:

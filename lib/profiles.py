@@ -63,7 +63,8 @@ class Run(Group):
     )
     seed: Seed = Field(
         0,
-        description="Seed of everything that a chapter draws itself: probe tokens, permutations, bootstraps.",
+        description="Seed of everything that a chapter draws itself: probe tokens, permutations, "
+        "bootstraps.",
     )
     seeds: list[Seed] = Field(
         [0, 1, 2],
@@ -77,7 +78,8 @@ class Run(Group):
         1,
         ge=1,
         le=1024,
-        description="CPU threads of a chapter; results agree to the bit only for equal values. Raise it for large models.",
+        description="CPU threads of a chapter; results agree to the bit only for equal values. "
+        "Raise it for large models.",
     )
 
 
@@ -86,14 +88,16 @@ class Model(Group):
 
     model: str = Field(
         "",
-        description="Hub id or local directory of a causal language model; empty: only the book's own models.",
+        description="Hub id or local directory of a causal language model; empty: only the "
+        "book's own models.",
     )
     revision: str | None = Field(
         None, description="Commit, tag or branch on the hub; a commit makes the run repeatable."
     )
     checkpoints: Annotated[list[str], AfterValidator(_no_pair)] = Field(
         [],
-        description="Revisions or directories of a training series of it, in order, at least three; empty: none.",
+        description="Revisions or directories of a training series of it, in order, at least "
+        "three; empty: none.",
     )
     device: str = Field(
         "cpu",
@@ -105,7 +109,8 @@ class Model(Group):
     )
     remote: bool = Field(
         False,
-        description="Run the checkpoints of chapter 2 on NDIF (needs `NDIF_API_KEY` in the environment); the other chapters read weights, and refuse.",
+        description="Run the checkpoints of chapter 2 on NDIF (needs `NDIF_API_KEY` in the "
+        "environment); the other chapters read weights, and refuse.",
     )
     trust_remote_code: bool = Field(
         False, description="Run code that comes with the model. Read that code first."
@@ -137,7 +142,8 @@ class Courses(Group):
         128,
         ge=2,
         le=10_000,
-        description="Texts on which losses through training are measured; the units of their intervals.",
+        description="Texts on which losses through training are measured; the units of their "
+        "intervals.",
     )
 
 
@@ -154,11 +160,13 @@ class Interventions(Group):
         20,
         ge=2,
         le=10_000,
-        description="Random sets of other heads beside a set of removed heads, where there are so many.",
+        description="Random sets of other heads beside a set of removed heads, where there are "
+        "so many.",
     )
     previous_threshold: Share = Field(
         0.3,
-        description="Least attention on the token before, at tokens seen for the first time, of a previous-token head.",
+        description="Least attention on the token before, at tokens seen for the first time, of "
+        "a previous-token head.",
     )
 
 
@@ -169,13 +177,15 @@ class RelationIndex(Group):
         160,
         ge=8,
         le=100_000,
-        description="Documents of each kind on which the index is taken; the units of its intervals.",
+        description="Documents of each kind on which the index is taken; the units of its "
+        "intervals.",
     )
     tau: float = Field(
         2.2,
         ge=1,
         le=100,
-        description="Least ratio of a head's largest attention to its second largest, for an event.",
+        description="Least ratio of a head's largest attention to its second largest, for an "
+        "event.",
     )
     taus: list[Annotated[float, Field(ge=1, le=100)]] = Field(
         [2.0, 2.2, 2.5], min_length=2, description="Ratios whose maps are compared."
@@ -203,27 +213,32 @@ class RelationIndex(Group):
     )
     pieces: Literal["first", "whole"] = Field(
         "first",
-        description="Words of several tokens: their first token stands for them, or they are left out.",
+        description="Words of several tokens: their first token stands for them, or they are "
+        "left out.",
     )
     data_dir: str = Field(
         "data",
         min_length=1,
-        description="Folder of corpus files (`python -m lib.data.corpora NAME FOLDER` downloads one).",
+        description="Folder of corpus files (`python -m lib.data.corpora NAME FOLDER` downloads "
+        "one).",
     )
     agenda_file: str = Field(
         "",
-        description="AGENDA file in `data_dir` for your model, such as `agenda/preprocessed.test.tsv`; empty: the generated world only.",
+        description="AGENDA file in `data_dir` for your model, such as "
+        "`agenda/preprocessed.test.tsv`; empty: the generated world only.",
     )
     treebank_file: str = Field(
         "", description="CoNLL-U file in `data_dir` for your model; empty: none."
     )
     spacy_model: str = Field(
         "",
-        description="spaCy pipeline that parses AGENDA and names function words, such as `en_core_web_sm`; empty: none.",
+        description="spaCy pipeline that parses AGENDA and names function words, such as "
+        "`en_core_web_sm`; empty: none.",
     )
     remove_function_words: bool = Field(
         True,
-        description="Leave out AGENDA's most frequent function words, as the paper does; needs `spacy_model`.",
+        description="Leave out AGENDA's most frequent function words, as the paper does; needs "
+        "`spacy_model`.",
     )
     letters_seed: Seed = Field(
         0, description="Seed of the letters that stand for AGENDA's entities."
@@ -261,7 +276,8 @@ def validate(values: Mapping[str, Any], source: str) -> Profile:
     except ValidationError as error:
         problems = "\n".join(f"  - {_explain(e)}" for e in error.errors())
         raise ProfileError(
-            f"{source}:\n{problems}\nAll parameters stand in lib/profiles.py and on the book's page 'Parameters'."
+            f"{source}:\n{problems}\nAll parameters stand in lib/profiles.py and on the book's "
+            "page 'Parameters'."
         ) from None
 
 

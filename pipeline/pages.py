@@ -108,15 +108,21 @@ def benchmarks(file: Path) -> str:
 
 
 RULES_INTRO = """\
-Each claim has a rule that was written before the run: what is measured, and on which side of which tolerance the claim puts it.
-A claim is *reproduced* when the 95 % interval lies on the claimed side in the share of seeds that the rule names.
-It is *partly* reproduced when the direction is the claimed one but some interval crosses the tolerance, or when some parts hold and others do not.
-It is *not reproduced* when every interval lies on the other side, or when the mean points against the claim.
+Each claim has a rule that was written before the run: what is measured, and on which side of which
+tolerance the claim puts it.
+A claim is *reproduced* when the 95 % interval lies on the claimed side in the share of seeds that
+the rule names.
+It is *partly* reproduced when the direction is the claimed one but some interval crosses the
+tolerance, or when some parts hold and others do not.
+It is *not reproduced* when every interval lies on the other side, or when the mean points against
+the claim.
 It is *not testable here* when the run cannot answer, and the chapter says why.
-Where the run can answer some parts only, the claim is judged over these, and is at most *partly* reproduced."""
+Where the run can answer some parts only, the claim is judged over these, and is at most *partly*
+reproduced."""
 
 BENCHMARKS_INTRO = """\
-`make bench` measures the detection of all heads and the relation index against plain forward passes, and writes this page's numbers.
+`make bench` measures the detection of all heads and the relation index against plain forward
+passes, and writes this page's numbers.
 Only ratios within one run mean something: the times themselves belong to the machine."""
 
 

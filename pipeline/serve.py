@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import sys
@@ -17,10 +18,8 @@ def main(name: str, port: str) -> None:
         raise SystemExit(f"No site of profile {name} yet: make book PROFILE={name}")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
     print(f"http://localhost:{port}/ (Ctrl-C ends it)", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), handler).serve_forever()
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

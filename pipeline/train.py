@@ -1,30 +1,34 @@
-"""`python -m pipeline.train PROFILE_FILE RECIPE SEED [SEED ...]`: train models of the book, or finish
-them."""
+"""`python -m pipeline.train PROFILE_FILE MARK [MARK ...]`: train models of the book, or finish
+them.
+
+A mark is a file in a model's directory. It is the Snakefile's, which removes a job's outputs before
+it runs the job again; the model's own record stays where it is.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from lib import files, profiles
 from lib.models import store, training
 from pipeline import process
 
-# For the Snakefile, which removes a job's output before it runs it again: not the run's own record.
-MARK = "trained"
 
+def main(profile_file: str, *marks: str) -> None:
+    """Train each model at the profile's scale; `training.ensure` resumes whatever is there.
 
-def main(profile_file: str, name: str, *seeds: str) -> None:
-    """Train recipe `name` with each seed at the profile's scale; `training.ensure` resumes whatever
-    is there."""
+    Errors: SystemExit for a directory that belongs to other code or another scale.
+    """
     process.end_with_driver()
     profile = profiles.load(profile_file)
-    try:
-        recipe = store.recipe_of(name, profile)
-    except ValueError as error:
-        raise SystemExit(f"{error}") from None
-    for seed in map(int, seeds):
-        run = training.ensure(recipe, seed, files.store(profile))
-        files.write_whole(run / MARK, "")
+    for mark in map(Path, marks):
+        said = store.RUN.fullmatch(mark.parent.name)
+        recipe = store.recipe_of(said["recipe"], profile)
+        run = training.ensure(recipe, int(said["seed"]), files.store(profile))
+        if run.name != mark.parent.name:
+            raise SystemExit(f"The code of {run.name} has changed since the build began: again.")
+        files.write_whole(run / mark.name, "")
 
 
 if __name__ == "__main__":

@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # the same bits on every machine, and pytest-xdist has the cores
+# The same bits on every machine, and pytest-xdist has the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import beartype  # noqa: F401  before nnsight, which puts .save on every object and so breaks the import
+# Before nnsight, which puts .save on every object and so breaks the import.
+import beartype  # noqa: F401
 from jaxtyping import install_import_hook
 
 # Before any module of lib is imported. Not organisms: nnsight reads the source of a forward pass,
 # and a checked one is wrapped.
-MODULES = [
-    f"lib.{file.stem}"
-    for file in (Path(__file__).resolve().parent.parent / "lib").glob("*.py")
-    if file.stem != "organisms"
-]
-install_import_hook(MODULES, "beartype.beartype")
+ROOT = Path(__file__).resolve().parent.parent
+FILES = [file.relative_to(ROOT).with_suffix("") for file in (ROOT / "lib").rglob("*.py")]
+MODULES = {".".join(file.parts) for file in FILES if file.name != "__init__"}
+install_import_hook(sorted(MODULES - {"lib.models.organisms"}), "beartype.beartype")
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -1,7 +1,8 @@
-"""AGENDA: abstracts of papers with their knowledge graphs, as Ren et al. (2024), section 3.1, use them.
+"""AGENDA: abstracts of papers with their knowledge graphs, as Ren et al. (2024), section 3.1, use
+them.
 
-Each entity of an abstract is replaced by a random letter, so that a head can know it from this text alone; triplets
-are the edges of the abstract's own graph.
+Each entity of an abstract is replaced by a random letter, so that a head can know it from this text
+alone; triplets are the edges of the abstract's own graph.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Files of real text: where they are published, where they lie here, and what a profile asks for.
 
-`fetch` downloads the few that the book names, at a fixed commit and checksum. Nothing is downloaded otherwise, and a
-missing file is reported with the command that gets it.
+`fetch` downloads the few that the book names, at a fixed commit and checksum. Nothing is downloaded
+otherwise, and a missing file is reported with the command that gets it.
 """
 
 from __future__ import annotations

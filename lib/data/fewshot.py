@@ -37,7 +37,8 @@ def prompts(
     """
     if task not in (*TASKS, *JUSTIFY) or 3 + 3 * shots > world.context:
         raise ValueError(
-            f"task {task!r} with {shots} shots: tasks are {', '.join((*TASKS, *JUSTIFY))}; at most {world.context // 3 - 1} shots"
+            f"task {task!r} with {shots} shots: tasks are {', '.join((*TASKS, *JUSTIFY))}; at "
+            f"most {world.context // 3 - 1} shots"
         )
     classes = TASKS[task][0] if task in TASKS else 2
     line_class = np.concatenate(

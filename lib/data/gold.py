@@ -27,7 +27,8 @@ def documents(world: World, sample: Sample) -> list[Document]:
     kinds, which have none."""
     if sample.kind not in ("graph", "sentences"):
         raise ValueError(
-            f"Documents of kind {sample.kind!r} have no triplets. Kinds that have: graph, sentences."
+            f"Documents of kind {sample.kind!r} have no triplets. Kinds that have: graph, "
+            "sentences."
         )
     numbers = range(len(sample.tokens))
     if sample.kind == "graph":

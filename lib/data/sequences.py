@@ -54,7 +54,8 @@ class BigramBlocks:
     def __post_init__(self) -> None:
         if not 1 <= self.shortest <= self.longest < self.context:
             raise ValueError(
-                f"blocks of {self.shortest}..{self.longest} tokens do not fit a context of {self.context}"
+                f"blocks of {self.shortest}..{self.longest} tokens do not fit a context of "
+                f"{self.context}"
             )
         object.__setattr__(self, "words", vocabulary(self.size))
         object.__setattr__(self, "steps", self.chain().cumsum(axis=1))

@@ -234,7 +234,8 @@ def collate(
         sequences.append(ids)
     if not rows:
         raise ValueError(
-            f"None of {len(documents)} documents has a triplet of {', '.join(relations)} within {context} tokens. Check the corpus and `context`."
+            f"None of {len(documents)} documents has a triplet of {', '.join(relations)} within "
+            f"{context} tokens. Check the corpus and `context`."
         )
     lengths = torch.tensor([len(ids) for ids in sequences])
     tokens = torch.nn.utils.rnn.pad_sequence(

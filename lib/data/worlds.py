@@ -10,7 +10,7 @@ annotator stands between.
 
 | kind | form of a document | what it asks of a model |
 |---|---|---|
-| `pairs` | lines `w1 w2 label`: which two categories, in which order | find the pattern of a list in its examples |
+| `pairs` | lines `w1 w2 label`: which two categories, in order | find the pattern of a list |
 | `singles` | lines `w label` | the same with one word |
 | `categories` | runs of four words of one category | which words belong together |
 | `repeats` | a block of random tokens, over and over | copy what came after the last time |
@@ -122,7 +122,8 @@ class World:
             and self.context >= 32
         ):
             raise ValueError(
-                f"{self} cannot be: 1 to 16 topics, 1 to {SIZE} edges, blocks shorter than the context, a context of at least 32"
+                f"{self} cannot be: 1 to 16 topics, 1 to {SIZE} edges, blocks shorter than the "
+                "context, a context of at least 32"
             )
         nouns = [word for name in CATEGORIES for word in CATEGORIES[name].split()]
         foreign = [word + "o" for name in TRANSLATED for word in CATEGORIES[name].split()]

@@ -2,26 +2,31 @@
 decoys that only seem to.
 
 Idea. As in `lib.models.planted`, each head is a statement about orthogonal subspaces. A relation
-head writes, for the head
-token of a fact, its tail: W_V W_O sends the direction of every `s` to that of `o`. What differs is
-where heads look and
-what they read, and so which reading of the index can see them.
+head writes, for the head token of a fact, its tail: W_V W_O sends the direction of every `s` to
+that of `o`. What differs is where heads look and what they read, and so which reading of the index
+can see them.
 
-| kind | looks at | writes | caught by |
-|---|---|---|---|
-| `source` | from the relation's word, two back, at the head token | the tail | the source and context index |
-| `current` | from a repeated token, at its earlier occurrence | the tail | also the printed index: t_j and t_s are then one token |
-| `context` | as `source`, in the second layer | the tail, read from a copy that the first layer made | the context index alone |
-| decoy `static` | as `source` | all tails of the relation, whatever the head token | reading another head word instead |
-| decoy `partners` | as `source` | every tail that some relation joins with the head token | words that another relation joins with it |
-| decoy `topic` | as `source` | all entities of the head token's topic | other words of the tail's class |
-| decoy `self` | at itself | the tail | leaving out j = s |
-| decoy `previous` | at the token before | the tail | leaving out j = s + 1 |
-| decoy `copy` | as `source` | the head token itself | the index itself |
+Heads, what they write, and what catches them:
+
+- `source` looks from the relation's word, two back, at the head token, and writes the tail: the
+  source and context index.
+- `current` looks from a repeated token at its earlier occurrence, and writes the tail: also the
+  printed index, for t_j and t_s are then one token.
+- `context` looks as `source`, in the second layer, and writes the tail, read from a copy that the
+  first layer made: the context index alone.
+
+Decoys, all but two looking as `source`, and what tells them from heads:
+
+- `static` writes all tails of the relation, whatever the head token: reading another head word.
+- `partners` writes every tail that some relation joins with the head token: words that another
+  relation joins with it.
+- `topic` writes all entities of the head token's topic: other words of the tail's class.
+- `copy` writes the head token itself: the index itself.
+- `self` looks at itself and writes the tail: leaving out j = s.
+- `previous` looks at the token before and writes the tail: leaving out j = s + 1.
 
 Caveat: the decoys `self` and `previous` do hold the relation in their weights. They are decoys
-because the gate says
-nothing of them: they look at t_s whatever it is and whatever follows.
+because the gate says nothing of them: they look at t_s whatever it is and whatever follows.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from lib import files, profiles, sources
 from lib.models.recipes import CORPORA, RECIPES, Recipe, scaled
 
 DONE = "finished.json"  # written last: time taken, versions, checksums of the snapshots
-RUN = re.compile(r"[a-z0-9_]+-seed\d+-[0-9a-f]{10}")
+RUN = re.compile(r"(?P<recipe>[a-z0-9_]+)-seed(?P<seed>\d+)-[0-9a-f]{10}")
 
 
 def directory(recipe: Recipe, seed: int, models_dir: str | Path) -> Path:

@@ -42,7 +42,8 @@ def sets(groups: Sequence[Heads], opened) -> Bool[Tensor, "intervention layer he
         for layer, head in heads:
             if not (0 <= layer < opened.n_layers and 0 <= head < opened.n_heads):
                 raise ValueError(
-                    f"Head {layer}.{head} is not in {opened.name}: layers 0..{opened.n_layers - 1}, heads 0..{opened.n_heads - 1}."
+                    f"Head {layer}.{head} is not in {opened.name}: layers "
+                    f"0..{opened.n_layers - 1}, heads 0..{opened.n_heads - 1}."
                 )
             row[layer, head] = True
     return removed

@@ -116,11 +116,13 @@ def inputs(opened, tokens: Tensor) -> dict[str, Tensor]:
     model."""
     if tokens.shape[1] > opened.context:
         raise ValueError(
-            f"{tokens.shape[1]} tokens do not fit the context of {opened.name}, {opened.context}. Use shorter sequences."
+            f"{tokens.shape[1]} tokens do not fit the context of {opened.name}, "
+            f"{opened.context}. Use shorter sequences."
         )
     if int(tokens.max()) >= opened.vocabulary:
         raise ValueError(
-            f"Token id {int(tokens.max())} is outside the vocabulary of {opened.name} ({opened.vocabulary} tokens)."
+            f"Token id {int(tokens.max())} is outside the vocabulary of {opened.name} "
+            f"({opened.vocabulary} tokens)."
         )
     return {"input_ids": near(opened, tokens)}
 

@@ -209,7 +209,8 @@ def run(repeats: int, peer: bool) -> dict[str, object]:
             seconds,
             "attention",
             "plain",
-            "time: prefix, previous and duplicate scores of all heads / the plain forward pass with logits",
+            "time: prefix, previous and duplicate scores of all heads / the plain forward pass "
+            "with logits",
             0.75,
         ),
         ratio(
@@ -220,7 +221,8 @@ def run(repeats: int, peer: bool) -> dict[str, object]:
             1.0,
         ),
     ]
-    what = "time: prefix, previous and duplicate scores of all heads / TransformerLens 4, from its full cache"
+    what = "time: prefix, previous and duplicate scores of all heads / "
+    what += "TransformerLens 4, from its full cache"
     rows += [
         ratio(seconds, "attention", "from_cache", what, 0.75) if peer else row(what, "–", "–", 0.75)
     ]
@@ -242,9 +244,11 @@ def described(repeats: int, peer: bool) -> dict[str, str]:
     """What was measured on what; no times and no dates, which say nothing about the book."""
     packages = ["torch", "transformers", "nnsight", *(["transformer-lens"] if peer else [])]
     return {
-        "Model": "GPT-2 small's shape (12 layers of 12 heads, width 768, 50,257 tokens), random weights, eager attention",
+        "Model": "GPT-2 small's shape (12 layers of 12 heads, width 768, 50,257 tokens), random "
+        "weights, eager attention",
         "Input": f"{SEQUENCES} sequences of {BLOCK} random tokens, {REPEATS} times, after BOS",
-        "Machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, CPU",
+        "Machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} "
+        "threads, CPU",
         "Versions": ", ".join(f"{name} {metadata.version(name)}" for name in packages),
         "Repeats": f"{repeats}, the contenders taking turns; ratios are of medians",
     }

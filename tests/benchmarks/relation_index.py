@@ -161,7 +161,8 @@ def run(repeats: int) -> dict[str, object]:
             1.2,
         ),
         row(
-            "time: scoring one batch, its patterns given / the literal equations, from a sample of their events",
+            "time: scoring one batch, its patterns given / the literal equations, from a sample "
+            "of their events",
             *against_literal(opened, encoded, repeats),
             1 / 50,
         ),
@@ -176,7 +177,8 @@ def run(repeats: int) -> dict[str, object]:
         ),
     ]
     told = {
-        "Input": f"{DOCUMENTS} abstracts, {len(encoded.triplets)} triplets, {events:,.0f} events of the printed gate",
+        "Input": f"{DOCUMENTS} abstracts, {len(encoded.triplets)} triplets, {events:,.0f} events "
+        "of the printed gate",
         "Repeats": f"{repeats}, taking turns; ratios are of medians",
     }
     return {"setting": described(repeats, False) | told, "rows": rows}

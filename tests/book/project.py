@@ -49,6 +49,7 @@ def run(
     )
     if check and result.returncode:
         raise AssertionError(
-            f"{module} {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+            f"{module} {arguments} ended with "
+            f"{result.returncode}:\n{result.stdout}\n{result.stderr}"
         )
     return result

@@ -133,7 +133,8 @@ def test_results_of_another_run(chapter, parameters, finished, said):
     left(chapter, parameters, finished)
     assert (
         problems(chapter)
-        == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and build again"
+        == f"01_x: stale: its results {said}; delete {chapter / 'executed' / '01_x.ipynb'} and "
+        "build again"
     )
 
 

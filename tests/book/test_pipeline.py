@@ -206,8 +206,8 @@ def test_a_chapter_that_cannot_ask_a_model_says_so(tmp_path):
     edit(folder / "chapters" / "01_tiny.ipynb", '"seed = 0', '"model = \'\'\\n",\n    "seed = 0')
     said = project.run(folder, "pipeline.build", "tiny", "--dry-run").stdout
     assert (
-        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or agenda_file.\n"
-        in said
+        "01_tiny examines the book's own models only: params/tiny.yaml sets no checkpoints or "
+        "agenda_file.\n" in said
     )
 
 
@@ -235,7 +235,8 @@ def waiting_build(folder: Path) -> subprocess.Popen:
     """A build whose second chapter waits while the file `wait` is there; returns once that cell
     runs."""
     (folder / "wait").touch()
-    wait = "import pathlib, time\npathlib.Path('running').touch()\nwhile pathlib.Path('wait').exists(): time.sleep(0.1)\n"
+    wait = "import pathlib, time\npathlib.Path('running').touch()\n"
+    wait += "while pathlib.Path('wait').exists(): time.sleep(0.1)\n"
     (folder / "lib" / "extra.py").write_text("VALUE = 1\n")
     second_chapter(folder, wait + OTHER)
     environment = os.environ | {"PYTHONPATH": str(folder)}

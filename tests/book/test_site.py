@@ -24,7 +24,8 @@ from tests.book import project
 
 CHAPTER = "chapters/01_tiny.html"
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
 
@@ -70,8 +71,9 @@ def test_no_inline_script_names_another_host(site):
 
 
 def test_no_style_sheet_or_script_fetches_from_another_host(site):
-    calls = r"""(?:url\(\s*["']?|@import\s+["']|import\s*\(\s*["']|fetch\(\s*["']|importScripts\(\s*["']|\.src\s*=\s*["'])"""
-    fetching = re.compile(calls + r"""(?:https?:)?//[^\s"')]+""")
+    calls = r"""url\(\s*["']?|@import\s+["']|import\s*\(\s*["']|fetch\(\s*["']"""
+    calls += r"""|importScripts\(\s*["']|\.src\s*=\s*["']"""
+    fetching = re.compile(rf"""(?:{calls})(?:https?:)?//[^\s"')]+""")
     files = [p for kind in ("*.css", "*.js") for p in site.rglob(kind)]
     assert len(files) > 10 and not {
         p.name: found for p in files if (found := fetching.findall(p.read_text()))
@@ -114,8 +116,8 @@ def test_figures_offer_caption_description_data_and_provenance(site):
 def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
     assert (
-        "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not testable here."
-        in home.text
+        "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not "
+        "testable here." in home.text
     )
     rows = [
         [cell.text for cell in row.select("td")] for row in home.select(".bk-scoreboard tbody tr")
@@ -264,7 +266,8 @@ def visit(
     browser.get(url)
     if browser.execute_script("return document.documentElement.dataset.theme") != theme:
         browser.execute_script(
-            "localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', arguments[0])",
+            "localStorage.setItem('mode', arguments[0]); localStorage.setItem('theme', "
+            "arguments[0])",
             theme,
         )
         browser.get(url)
@@ -347,12 +350,16 @@ def test_the_search_finds_a_chapter(browser, address):
 
 CONTRAST = """
 function parse(c) { return c.match(/[\\d.]+/g).map(Number); }
-function luminance(c) { return parse(c).slice(0, 3).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+function luminance(c) { return parse(c).slice(0, 3).map(v => v / 255)
+  .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
   .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0); }
-function ground(e) { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor, p = parse(c);
+function ground(e) { for (; e; e = e.parentElement) {
+  const c = getComputedStyle(e).backgroundColor, p = parse(c);
   if (p.length < 4 || p[3] > .5) return c; } return 'rgb(255,255,255)'; }
-return Array.from(document.querySelectorAll(arguments[0])).map(e => { const svg = e.ownerSVGElement, s = getComputedStyle(e);
-  const l = [luminance(svg ? s.fill : s.color), luminance(ground(svg ? svg.parentElement : e))].sort().reverse();
+return Array.from(document.querySelectorAll(arguments[0])).map(e => {
+  const svg = e.ownerSVGElement, s = getComputedStyle(e);
+  const text = luminance(svg ? s.fill : s.color), back = ground(svg ? svg.parentElement : e);
+  const l = [text, luminance(back)].sort().reverse();
   return [(e.textContent || '').slice(0, 40), (l[0] + .05) / (l[1] + .05)]; });
 """
 

@@ -130,11 +130,15 @@ from transformers import AutoModelForCausalLM, GPT2Config
 from lib.models import opening
 from lib.tracing import capture
 torch.set_num_threads(1)
-config = GPT2Config(vocab_size=50, n_embd=16, n_layer=int(sys.argv[1]), n_head=4, n_positions=768, bos_token_id=0, eos_token_id=0)
+config = GPT2Config(
+    vocab_size=50, n_embd=16, n_layer=int(sys.argv[1]), n_head=4, n_positions=768,
+    bos_token_id=0, eos_token_id=0,
+)
 opened = opening.open_model(AutoModelForCausalLM.from_config(config).eval())
 ids = torch.randint(1, 50, (2, 768))
 def peak():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 capture.stream(opened, ids[:, :2], lambda layer, z, pattern: {"sink": pattern[..., 0].mean(2)})
 open("/proc/self/clear_refs", "w").write("5")  # forget the peak of the imports
 before = peak()

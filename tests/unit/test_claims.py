@@ -1,4 +1,4 @@
-"""Every branch of the verdict, on both sides, beside its nulls, and the files of claims themselves."""
+"""Every branch of the verdict, on both sides, beside its nulls, and the files of claims."""
 
 import math
 

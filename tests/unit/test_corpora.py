@@ -21,7 +21,10 @@ from lib.measures.relation_index import CALIBRATED, PRINTED
 from lib.models import opening
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-ROW = "A title .\tparser ; grammar ; old corpus\t<method> <method> <material>\t0 0 1 ; 0 1 2 ; 1 2 1\twe use a <method_0> for <method_1> and <material_2> with the <method_0> .\t0 1 -1"
+ROW = (
+    "A title .\tparser ; grammar ; old corpus\t<method> <method> <material>\t0 0 1 ; 0 1 2 ; 1 2 1"
+    "\twe use a <method_0> for <method_1> and <material_2> with the <method_0> .\t0 1 -1"
+)
 
 
 def shared(name: str) -> Path:

@@ -15,9 +15,10 @@ from lib.measures import statistics
 from lib.report import captions, cards, chapter, charts, provenance
 
 PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it, nulls: [even]}"
+REST = f"paper: olsson2022, chapter: 03_x, parts: {{size: {PART}}}"
 CLAIMS = f"""
-- {{id: O901, paper: olsson2022, statement: Up & up., reported: A lot., chapter: 03_x, parts: {{size: {PART}}}}}
-- {{id: O902, paper: olsson2022, statement: More., reported: Little., chapter: 03_x, parts: {{size: {PART}}}}}
+- {{id: O901, statement: Up & up., reported: A lot., {REST}}}
+- {{id: O902, statement: More., reported: Little., {REST}}}
 """
 
 CAPTIONS = {

@@ -67,7 +67,7 @@ def test_ratio_of_sums_and_its_interval():
 
 def test_draws_that_are_no_numbers_are_left_out_of_an_interval():
     drawn = torch.tensor([[1.0, 5.0], [0.0, torch.nan], [2.0, 6.0]])
-    assert ours.interval(drawn, level=1).high.tolist() == [2, 6]
+    assert ours.interval(drawn, level=1.0).high.tolist() == [2, 6]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -99,7 +99,7 @@ def die(*_, **__):
 
 def at_step(n):
     step = training.train_step
-    training.train_step = lambda recipe, seed, s, *rest: die() if s == n else step(recipe, seed, s, *rest)
+    training.train_step = lambda r, seed, s, *rest: die() if s == n else step(r, seed, s, *rest)
 
 def before_rename(n):
     rename = Path.rename
@@ -111,7 +111,8 @@ def in_state():
 
 moments = {
     "step": lambda: at_step(37), "start": lambda: at_step(0), "snapshot": lambda: before_rename(40),
-    "state": in_state, "end": lambda: setattr(training, "_finish", die), "twice a": lambda: None, "twice b": lambda: None,
+    "state": in_state, "end": lambda: setattr(training, "_finish", die),
+    "twice a": lambda: None, "twice b": lambda: None,
 }
 children = {}
 for name, arrange in moments.items():

@@ -37,9 +37,11 @@ def test_syntax_by_hand():
 
 @pytest.mark.parametrize(
     "label, head, relation",
-    [("nsubj:pass", "VERB", "subj"), ("nsubjpass", "VERB", "subj"), ("dobj", "VERB", "obj"), ("pobj", "ADP", None), ("iobj", "VERB", None)]
-    + [("advmod", "ADJ", None), ("advmod", "VERB", "mod"), ("amod", "NOUN", "mod"), ("nmod", "NOUN", None)],
-)  # fmt: skip
+    [("nsubj:pass", "VERB", "subj"), ("nsubjpass", "VERB", "subj"), ("dobj", "VERB", "obj")]
+    + [("pobj", "ADP", None), ("iobj", "VERB", None)]
+    + [("advmod", "ADJ", None), ("advmod", "VERB", "mod")]
+    + [("amod", "NOUN", "mod"), ("nmod", "NOUN", None)],
+)
 def test_labels_of_both_schemes(label, head, relation):
     assert relation_of(label, head) == relation
 
