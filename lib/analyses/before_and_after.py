@@ -1,4 +1,4 @@
-"""Does what a head does lie in the direction that the phase change took? (Olsson et al., argument 3)
+"""Does a head act in the direction that the phase change took? (Olsson et al., argument 3)
 
 Idea. The losses of all tokens of all texts after the phase change less those before it are a
 vector. Removing a head changes the same losses; the dot product of the two is negative where the
@@ -131,11 +131,14 @@ class HeadsThroughTraining:
         return cls(list(kept), prefix, losses, without)
 
     def frame(self, run: CleanRun, names: list[str]) -> pd.DataFrame:
-        """One row per snapshot and set of heads: `removed`, and what it costs in nats of the
-        in-context score."""
+        """One row per snapshot and set of heads: `removed`, what it costs in nats of the in-context
+        score, and `prefix` matching, where the first sets are the single heads in their order."""
         cost = (run.score(self.without) - run.score(self.losses)[:, None]).mean(2)
         index = pd.MultiIndex.from_product([self.steps, names], names=["step", "removed"])
-        return pd.DataFrame({"cost (nats)": cost.flatten().numpy()}, index).reset_index()
+        prefix = torch.full_like(cost, torch.nan)
+        prefix[:, : self.prefix.shape[1]] = self.prefix
+        columns = {"cost (nats)": cost.flatten().numpy(), "prefix": prefix.flatten().numpy()}
+        return pd.DataFrame(columns, index).reset_index()
 
 
 # --- parts of claims ---

@@ -15,6 +15,7 @@ Caveat. Composition of weights is measured without the norm between the layers, 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -75,6 +76,22 @@ def k_composition(opened, earlier: int, later: int) -> Float[Tensor, "head_earli
     """K-composition scores of all heads of a layer with all heads of a later one."""
     writer, reader = opened.head_weights(earlier), opened.head_weights(later)
     return circuits.k_composition(writer.W_V, writer.W_O, reader.W_Q, reader.W_K)
+
+
+def reading_frame(
+    reads: Float[Tensor, "head_earlier head_later"], previous: Heads, induction: Heads, seed: int
+) -> pd.DataFrame:
+    """One row per pair of heads of layers 0 and 1: what kind the writer and the reader are, and
+    their K-composition."""
+    rows = []
+    for (writer, reader), score in np.ndenumerate(reads.numpy()):
+        kinds = {
+            "writer": "previous-token head" if (0, writer) in previous else "other head",
+            "reader": "induction head" if (1, reader) in induction else "other head",
+        }
+        pair = {"pair": f"0.{writer} to 1.{reader}", "seed": seed, "K-composition": float(score)}
+        rows.append(kinds | pair)
+    return pd.DataFrame(rows)
 
 
 def direct_logits(
