@@ -193,6 +193,16 @@ class Opened:
             )[:, 0]
         return self._cache["mean"]
 
+    def final_scale(self, stream: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place 1"]:
+        """What the final norm multiplies a residual stream with, beside its gain: 1 over the root
+        of the mean square (of the centred stream for a LayerNorm); 1 where there is no norm."""
+        norm = self.module.get_submodule(self.architecture.final_norm)
+        if isinstance(norm, nn.Identity):
+            return torch.ones_like(stream[..., :1])
+        centred = "LayerNorm" in type(norm).__name__
+        stream = stream - stream.mean(-1, keepdim=True) if centred else stream
+        return torch.rsqrt((stream**2).mean(-1, keepdim=True) + 1e-6)
+
     def load_weights(self, directory: str | Path) -> None:
         """Swap in another snapshot of the same architecture. Errors: FileNotFoundError, ValueError
         (corrupt or other shapes)."""

@@ -85,6 +85,16 @@ def logits(
 
 
 @torch.no_grad()
+def before_unembedding(
+    opened, tokens: Int[Tensor, "batch position"]
+) -> Float[Tensor, "batch position d_model"]:
+    """The residual stream that the final norm reads."""
+    with opened.nn.trace(inputs(opened, tokens), use_cache=False, **where(opened)):
+        result = nnsight.save(opened.nn.final_norm.input)
+    return result.float().cpu()
+
+
+@torch.no_grad()
 def token_losses(
     opened, tokens: Int[Tensor, "batch position"]
 ) -> Float[Tensor, "batch position_minus_1"]:
