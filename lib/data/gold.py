@@ -46,7 +46,7 @@ def _graph(world: World, sample: Sample, number: int) -> Document:
         entity: tuple(np.flatnonzero(ids == entity).tolist()) for entity in world.entities[topic]
     }
     links = [
-        Link(relation[r], places[s], places[o])
+        Link(relation[r], places[s], places[o], f"topic {topic}")
         for s, r, o in world.graph[topic]
         if places[s] and places[o]
     ]
@@ -68,7 +68,7 @@ def _sentences(
                 else relation_of(COLUMNS[column][2], COLUMNS[sample.cell[number, 1 + head]][3])
             )
             if relation:
-                links.append(Link(relation, (head,), (place,)))
+                links.append(Link(relation, (head,), (place,), world.words[ids[head]]))
     animate = {token for kind in SUBJECTS for token in world.categories[kind]}
     parts = [COLUMNS[column][3] for column in sample.cell[number, 1:]]
     classes = [
