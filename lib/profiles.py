@@ -31,7 +31,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _no_pair(places: list[str]) -> list[str]:
-    """A series shows a course only from three points on. Error: ValueError for one or two."""
+    """A series shows a trajectory only from three points on. Error: ValueError for one or two."""
     if len(places) in (1, 2):
         raise ValueError("name at least three, or none")
     return places
@@ -135,10 +135,10 @@ class Detection(Group):
     )
 
 
-class Courses(Group):
+class Trajectories(Group):
     """Models followed through training (chapters 2 and 3)."""
 
-    course_texts: int = Field(
+    trajectory_texts: int = Field(
         128,
         ge=2,
         le=10_000,
@@ -174,11 +174,13 @@ class RelationIndex(Group):
     """The relation index of Ren et al. (chapters 6 and 7)."""
 
     documents: int = Field(
-        160,
-        ge=8,
-        le=100_000,
-        description="Documents of each kind on which the index is taken; the units of its "
-        "intervals.",
+        480, ge=8, le=100_000, description="Documents of each kind on which the index is taken."
+    )
+    universe_documents: int = Field(
+        160, ge=8, le=100_000, description="Documents on which every universe is measured."
+    )
+    planted_models: int = Field(
+        10, ge=1, le=1000, description="Planted models on which a rule's power is counted."
     )
     tau: float = Field(
         2.2,
@@ -191,7 +193,7 @@ class RelationIndex(Group):
         [2.0, 2.2, 2.5], min_length=2, description="Ratios whose maps are compared."
     )
     min_events: int = Field(
-        10, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank."
+        100, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank."
     )
     fake_position: int = Field(
         9,
@@ -256,7 +258,7 @@ class Generality(Group):
     )
 
 
-class Profile(Run, Model, Detection, Courses, Interventions, RelationIndex, Generality):
+class Profile(Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality):
     """All parameters of all chapters."""
 
 
