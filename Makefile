@@ -21,7 +21,8 @@ help:  ## this list
 	@echo "make lint     the formatter and the linter, on lib, pipeline, tests and chapters"
 	@echo "make bench    measure speed and memory, for the book's page 'Benchmarks'"
 	@echo "make install  only make .venv"
-	@echo "make clean    remove runs/$(PROFILE), and models of runs/models that no other profile needs   PROFILE=$(PROFILE)"
+	@echo "make clean    remove runs/$(PROFILE), and trained models   PROFILE=$(PROFILE)"
+	@echo "              of runs/models that no other profile needs"
 	@echo "Profiles: $(patsubst params/%.yaml,%,$(wildcard params/*.yaml))"
 
 book: $(STAMP)

@@ -174,11 +174,13 @@ class RelationIndex(Group):
     """The relation index of Ren et al. (chapters 6 and 7)."""
 
     documents: int = Field(
-        160,
-        ge=8,
-        le=100_000,
-        description="Documents of each kind on which the index is taken; the units of its "
-        "intervals.",
+        480, ge=8, le=100_000, description="Documents of each kind on which the index is taken."
+    )
+    universe_documents: int = Field(
+        160, ge=8, le=100_000, description="Documents on which every universe is measured."
+    )
+    planted_models: int = Field(
+        10, ge=1, le=1000, description="Planted models on which a rule's power is counted."
     )
     tau: float = Field(
         2.2,
@@ -191,7 +193,7 @@ class RelationIndex(Group):
         [2.0, 2.2, 2.5], min_length=2, description="Ratios whose maps are compared."
     )
     min_events: int = Field(
-        10, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank."
+        100, ge=1, le=10_000, description="Events that a cell of a map needs; below, it is blank."
     )
     fake_position: int = Field(
         9,

@@ -15,7 +15,7 @@ from typing import Any
 
 from lib import files, profiles
 from lib.report import claims, markup, provenance
-from pipeline import dependencies, gates, pages
+from pipeline import dependencies, gates, pages, verdicts
 
 
 def stage(
@@ -33,11 +33,11 @@ def stage(
         for file in sorted((run / "results" / name).glob("*.csv")):
             files.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
     files.write_whole(target / "_extra" / "vega" / "vega.js", markup.bundle())
-    found = pages.verdicts(run / "results", chapters)
+    found = verdicts.collected(run / "results", chapters)
     every = claims.load(book / "claims") if (book / "claims").is_dir() else {}
-    files.write_whole(target / "_generated" / "scoreboard.md", pages.scoreboard(found))
+    files.write_whole(target / "_generated" / "scoreboard.md", verdicts.scoreboard(found))
     files.write_whole(target / "parameters.md", pages.parameters(profile))
-    files.write_whole(target / "claims.md", pages.rules(every, found))
+    files.write_whole(target / "claims.md", verdicts.rules(every, found))
     files.write_whole(target / "benchmarks.md", pages.benchmarks(files.BENCHMARKS))
     return target
 

@@ -1,109 +1,278 @@
-"""What the maps of the relation index say about the paper's claims R1 to R5: pure functions of
-`relation_maps.Found`.
+"""What the relation index says of one model: margins of best heads, and labels dealt anew.
 
-Every number comes with an interval, and none is read off the head that was chosen for being the
-largest: the best head
-is chosen on every other document and measured on the rest. Overlaps of head sets are compared with
-what heads drawn at
-random would give.
+Idea. None of these numbers is read off the head that was chosen for being the largest: the best
+head is chosen on half of the clusters (topics, verbs) and measured on the rest. And none is called
+a relation's before the same facts with other labels have had their turn: `Dealings` holds a
+thousand labellings of the facts, row 0 the truth, and every measure is taken of all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations, product
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lib.analyses.relation_maps import Found
-from lib.measures import relation_index, relation_tests, statistics
+from lib.measures import relation_facts, relation_tests, statistics
 from lib.measures.statistics import Estimate
 
-CEILING = 0.1  # the paper's fake tails stay below it everywhere
-TOP = 3  # heads in a set whose overlap is taken
+# What the index of each reading is compared with; the printed one has the paper's null alone.
+CONTROLLED = ("same_class", "other_source")
+LESS = {"printed": ("anywhere",), "source": CONTROLLED, "context": CONTROLLED}
+AS_WRITTEN = ("fake",)  # the paper's null to the letter: the 10th token
+LEVEL = 0.05
 
 
-def half(found: Found, odd: bool) -> Found:
-    """The findings on every other document, with half the events asked of a cell."""
-    chosen = found.encoded.triplets.document % 2 == int(odd)
-    sums = {name: value[:, :, chosen] for name, value in found.sums.items()}
-    encoded = replace(found.encoded, triplets=found.encoded.triplets.at(chosen))
-    return Found(encoded, found.choices, sums, found.min_events // 2)
+def best_heads(found: Found, less: tuple[str, ...], seed: int) -> pd.DataFrame:
+    """One row a relation: its best head by each half of the clusters, its `excess`, `low`, `high`.
 
-
-def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
-    """By how much the index exceeds the largest of the named controls; NaN where too few events
-    have them all."""
-    given = found.sums, found.encoded.triplets, less
-    return relation_tests.excess(*given).masked_fill(
-        relation_tests.support(*given) < found.min_events, torch.nan
+    NaN where too few events are left.
+    """
+    heads, names = found.sums["tail"].shape[1], found.encoded.triplets.names
+    facts = found.facts(less)
+    margins = _margins(facts, facts.label[None], found.min_events, seed)
+    edges = margins.draws[:, 0].nanquantile(torch.tensor([0.025, 0.975]), 0)
+    told = [
+        [f"{h // heads}.{h % heads}" for h in pair if h >= 0] for pair in margins.head[0].T.tolist()
+    ]
+    return pd.DataFrame(
+        {
+            "relation": names[: facts.labels],
+            "head": [", ".join(dict.fromkeys(pair)) or "none" for pair in told],
+            "excess": margins.value[0].numpy(),
+            "low": edges[0].numpy(),
+            "high": edges[1].numpy(),
+        }
     )
 
 
-@dataclass(frozen=True)
-class Best:
-    """The head of largest `excess` in one half of the documents, and its excess in the other half,
-    also in resamples of that half.
+def _margins(facts, labels, min_events: int, seed: int, rounds: int = 500):
+    generator = torch.Generator().manual_seed(seed)
+    return relation_facts.margins(facts, labels, min_events, generator, rounds)
 
-    A relation without a head of enough events has the head (-1, -1) and NaN.
+
+def margin(
+    part: str, seed: int, found: Found, less: tuple[str, ...], names: Sequence[str]
+) -> Estimate:
+    """The mean excess of the best heads of some relations, with its interval over clusters.
+
+    A relation for which no head has enough events counts as 0.
+    """
+    facts = found.facts(less)
+    margins = _margins(facts, facts.label[None], found.min_events, seed)
+    rows = [found.encoded.triplets.names.index(name) for name in names]
+    value, draws = margins.value[0, rows], margins.draws[:, 0, rows]
+    return _estimate(part, seed, value, draws, margins.clusters)
+
+
+def _estimate(part: str, seed: int, value: Tensor, draws: Tensor, n: int) -> Estimate:
+    edges = draws.nan_to_num(0).mean(1).quantile(torch.tensor([0.025, 0.975]))
+    return Estimate(part, seed, float(value.nan_to_num(0).mean()), *edges.tolist(), n)
+
+
+@dataclass(frozen=True, eq=False)
+class Dealings:
+    """A reading of the graph with its labels dealt anew `rounds` times; row 0 is the truth.
+
+    `row` says which labelling is taken for the truth, so that each measure can be asked of a dealt
+    one: whatever it then finds is not there.
     """
 
-    head: tuple[int, int]
-    value: float
-    draws: Float[Tensor, " round"]
-    documents: int
+    found: Found
+    less: tuple[str, ...]
+    seed: int
+    rounds: int = 1000
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % of the resamples."""
-        return _interval(self.draws)
+    @cached_property
+    def facts(self) -> relation_facts.Facts:
+        """Facts in both directions."""
+        return self.found.facts(self.less, None)
 
+    @cached_property
+    def labels(self) -> Int[Tensor, "row fact"]:
+        """The labellings."""
+        generator = torch.Generator().manual_seed(self.seed)
+        dealt = relation_facts.deal(self.facts, generator, self.rounds)
+        return torch.cat([self.facts.label[None], dealt])
 
-def best_heads(
-    found: Found, less: tuple[str, ...], seed: int, rounds: int = 500
-) -> dict[str, Best]:
-    """The best head of each relation: chosen on the even documents, measured on the odd ones."""
-    choose, judge = half(found, False), half(found, True)
-    first, value = (excess(part, less).flatten(0, 1) for part in (choose, judge))
-    draws = relation_tests.resampled(
-        judge.sums, judge.encoded.triplets, torch.Generator().manual_seed(seed), rounds, less
-    ).flatten(1, 2)
-    heads, count, result = found.sums["tail"].shape[1], _documents(judge), {}
-    for r, name in enumerate(found.encoded.triplets.names):
-        best = int(first[:, r].nan_to_num(-torch.inf).argmax())
-        none = Best((-1, -1), float("nan"), torch.full((rounds,), torch.nan), count)
-        known = bool(first[best, r].isfinite())
-        result[name] = (
-            Best((best // heads, best % heads), float(value[best, r]), draws[:, best, r], count)
-            if known
-            else none
+    @cached_property
+    def margins(self) -> relation_facts.Margins:
+        """Best heads of every labelling by their index, of facts read forward."""
+        rows = ~self.facts.backward
+        given = self.facts.at(rows), self.labels[:, rows], self.found.min_events
+        return _margins(*given, self.seed, rounds=200)
+
+    @cached_property
+    def offered(self) -> relation_facts.Facts:
+        """Facts read forward, per opportunity instead of per event.
+
+        An index is a mean over what passed the gate: a head that looks for one relation alone has
+        the same index under other labels, from fewer events. Per opportunity both count, where a
+        head looks and what it raises.
+        """
+        made = relation_facts.per_opportunity(
+            self.facts, self.found.encoded.triplets, self.found.opportunities
         )
-    return result
+        return made.at(~made.backward)
+
+    @cached_property
+    def carried(self) -> relation_facts.Margins:
+        """Best heads of every labelling, per opportunity."""
+        labels = self.labels[:, ~self.facts.backward]
+        return _margins(self.offered, labels, 0, self.seed, rounds=200)
+
+    @cached_property
+    def offers(self) -> Float[Tensor, "row head label"]:
+        """The excess per opportunity of every head under every labelling."""
+        return relation_facts.maps(self.offered, self.labels[:, ~self.facts.backward], 0)
+
+    def maps(self, backward: bool = False) -> Float[Tensor, "row head label"]:
+        """The excess of every head under every labelling, of facts read one way."""
+        rows = self.facts.backward == backward
+        given = self.facts.at(rows), self.labels[:, rows]
+        return relation_facts.maps(*given, self.found.min_events)
+
+    @cached_property
+    def forward(self) -> Float[Tensor, "row head label"]:
+        return self.maps()
+
+    @cached_property
+    def shared_heads(self) -> Float[Tensor, " row"]:
+        """Mean overlap of the highest heads of two labels."""
+        return relation_facts.shared(relation_facts.tops(self.forward))
+
+    @cached_property
+    def reverses(self) -> Float[Tensor, "row label label"]:
+        """Overlap of the highest heads of each label with those of each label read backward."""
+        ahead, back = (relation_facts.tops(x) for x in (self.forward, self.maps(True)))
+        return relation_facts.overlaps(ahead, back)
+
+    def held(self, row: int = 0) -> Bool[Tensor, "head label"]:
+        """Heads whose excess for a label is beyond other labellings', p below .05 after Holm."""
+        p = relation_facts.beyond_dealings(self.offers[row], self._others(self.offers, row))
+        return relation_tests.holm(p) < LEVEL
+
+    def _others(self, values: Tensor, row: int) -> Tensor:
+        """Those of all dealings but that one."""
+        return torch.cat([values[1:row], values[max(row, 0) + 1 :]])
+
+    # --- what a claim is judged by, with any row for the truth ---
+
+    def mean_margin(self, part: str, row: int = 0) -> Estimate:
+        """Mean excess of the best heads, with its interval over clusters."""
+        m = self.margins
+        return _estimate(part, self.seed, m.value[row], m.draws[:, row], m.clusters)
+
+    def beyond(self, part: str, values: Float[Tensor, " row"], row: int = 0) -> Estimate:
+        """A number less its mean over dealings; the interval is that less 95 % of the dealings."""
+        rest = self._others(values, row)
+        rest = rest[rest.isfinite()]
+        if not len(rest) or not values[row].isfinite():
+            return nothing(part, self.seed)
+        return against(part, self.seed, float(values[row]), rest)
+
+    def relation(self, part: str, row: int = 0) -> Estimate:
+        """Mean excess of the best heads per opportunity, less what dealt labels give.
+
+        In standard deviations of the dealings.
+        """
+        value = self.carried.value.mean(1)
+        return self.beyond(part, value / self._others(value, row).std(), row)
+
+    def most(self, part: str, row: int = 0) -> Estimate:
+        """Number of relations whose own excess is beyond that of dealt labels, p below .05."""
+        value = self.carried.value
+        p = relation_facts.beyond_dealings(value[row], self._others(value, row))
+        return count(part, self.seed, int((p < LEVEL).sum()), self.carried.clusters)
+
+    def sparse(self, part: str, row: int = 0) -> Estimate:
+        """Share of heads that hold a relation, mean over relations that some head holds.
+
+        NaN if fewer than two are held: what no head holds is not sparse.
+        """
+        share = self.held(row).float().mean(0)
+        share, rng = share[share > 0], np.random.default_rng(self.seed)
+        if len(share) < 2:
+            return nothing(part, self.seed)
+        interval = statistics.bootstrap_mean(share, rng)
+        return Estimate.of(part, self.seed, interval, len(share))
+
+    def shared(self, part: str, row: int = 0) -> Estimate:
+        """Overlap of the heads of two relations, less what dealt labels give."""
+        return self.beyond(part, self.shared_heads, row)
+
+    def both_ways(self, part: str, row: int = 0, pairing: int = 0) -> Estimate:
+        """Overlap of a relation's heads with its reverse's, less that with other relations'.
+
+        `pairing` says which of all ways to pair relations with reverses is taken for the truth.
+        """
+        ways = relation_facts.pairings(self.facts.labels)
+        overlap = relation_facts.both_ways(self.reverses[row : row + 1], ways)[0]
+        if not overlap[pairing].isfinite():
+            return nothing(part, self.seed)
+        return against(part, self.seed, float(overlap[pairing]), overlap[overlap.isfinite()])
 
 
-def margin(part: str, seed: int, best: dict[str, Best], names: Sequence[str]) -> Estimate:
-    """The mean over relations of the best heads' excess, with its interval over documents. A
-    relation without a head counts as 0."""
-    chosen = [best[name] for name in names]
-    value = float(np.nan_to_num([one.value for one in chosen]).mean())
-    mean = torch.stack([one.draws for one in chosen]).nan_to_num(0).mean(0)
-    return Estimate(part, seed, value, *_interval(mean), chosen[0].documents)
+def against(part: str, seed: int, observed: float, rest: Float[Tensor, " round"]) -> Estimate:
+    """An observed number less the mean of others; the interval is it less 95 % of them."""
+    low, high = rest.double().quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    value = observed - float(rest.mean())
+    return Estimate(part, seed, value, observed - high, observed - low, len(rest))
 
 
-def _interval(draws: Float[Tensor, " round"]) -> tuple[float, float]:
-    low, high = torch.nanquantile(draws, torch.tensor([0.025, 0.975], dtype=draws.dtype)).tolist()
-    return low, high
+def stability(part: str, seed: int, by_tau: Sequence[Dealings], row: int = 0) -> Estimate:
+    """The lowest rank correlation between maps of `excess` at two values of tau.
+
+    Over cells that both fill, with its interval over cells; NaN if they are too few.
+    """
+    rows, rng = [], np.random.default_rng(seed)
+    for a, b in combinations(by_tau, 2):
+        x, y = (one.forward[row].flatten() for one in (a, b))
+        both = x.isfinite() & y.isfinite()
+        if int(both.sum()) > 2:
+            found = statistics.spearman_interval(x[both], y[both], rng, 200)
+            rows.append((*found, int(both.sum())))
+    return Estimate(part, seed, *min(rows)) if rows else nothing(part, seed)
 
 
-def salient(found: Found) -> Bool[Tensor, "layer head relation"]:
-    """Heads that hold a relation by the paper's reading: an index above `CEILING` and above the
-    head's own fake tail."""
-    index, fake = (found.summary[name].nan_to_num(0) for name in ("index", "fake"))
-    return (index > CEILING) & (index > fake)
+def breadth(
+    part: str, seed: int, found: Found, less: tuple[str, ...], dealings: int = 0
+) -> list[Estimate]:
+    """By how many heads subj is carried more than obj: of the truth, then of dealings.
+
+    Heads count by their excess (participation ratio); intervals are over verbs. A dealing gives
+    each verb's nouns to subj and obj at random.
+    """
+    facts = found.facts(less)
+    facts = facts.at(facts.label < 2)  # subj and obj, whose head token is the verb
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.cat([facts.label[None], relation_facts.deal(facts, generator, dealings)])
+    clusters = len(facts.cluster.unique())
+    rows = [relation_facts.breadth(facts, one[None], generator) for one in labels]
+    return [_breadth(part, seed, *row, clusters) for row in rows]
+
+
+def _breadth(part: str, seed: int, value: Tensor, draws: Tensor, n: int) -> Estimate:
+    gap, gaps = value[0] - value[1], draws[:, 0] - draws[:, 1]
+    low, high = gaps.nanquantile(torch.tensor([0.025, 0.975]).to(gaps)).tolist()
+    return Estimate(part, seed, float(gap), low, high, n)
+
+
+def nothing(part: str, seed: int) -> Estimate:
+    """Nothing could be measured."""
+    return Estimate(part, seed, *[float("nan")] * 3, 0)
+
+
+def count(part: str, seed: int, number: int, n: int) -> Estimate:
+    """A plain count, which has no interval of its own."""
+    return Estimate(part, seed, float(number), float(number), float(number), n)
 
 
 def pairs(
@@ -113,119 +282,10 @@ def pairs(
     return {(int(layer), int(head), names[r]) for layer, head, r in flagged.nonzero()}
 
 
-def sparsity(
-    part: str, seed: int, held: Bool[Tensor, "layer head relation"], rng: np.random.Generator
-) -> Estimate:
-    """The share of heads that hold a relation, averaged over the relations that some head holds,
-    with its interval over them.
-
-    NaN if fewer than two are held: what no head holds is not sparse.
-    """
-    share = held.float().mean((0, 1))
-    share = share[share > 0]
-    return (
-        Estimate.of(part, seed, statistics.bootstrap_mean(share, rng), len(share))
-        if len(share) > 1
-        else _nothing(part, seed)
-    )
-
-
-def fewer(
-    part: str, seed: int, found: Found, held: Bool[Tensor, "layer head relation"]
-) -> Estimate:
-    """The number of heads that hold subj less that of heads that hold obj: a bare count."""
-    names = found.encoded.triplets.names
-    counts = held.sum((0, 1))
-    return count(
-        part, seed, int(counts[names.index("subj")] - counts[names.index("obj")]), _documents(found)
-    )
-
-
-def overlap(
-    part: str,
-    seed: int,
-    found: Found,
-    less: tuple[str, ...],
-    pairs: list[tuple[str, str]],
-    rng: np.random.Generator,
-    rounds: int = 2000,
-) -> Estimate:
-    """The mean overlap (Jaccard) of the `TOP` heads of pairs of relations by `excess`, less that of
-    heads drawn at random.
-
-    The interval is the observed mean less the 97.5 % and 2.5 % points of random draws. Pairs with a
-    relation in which
-    fewer heads have enough events are left out; NaN if none remains.
-    """
-    ranked = excess(found, less).flatten(0, 1)
-    top = {
-        name: _top(ranked[:, r])
-        for r, name in enumerate(found.encoded.triplets.names)
-        if int(ranked[:, r].isfinite().sum()) >= TOP
-    }
-    pairs = [(a, b) for a, b in pairs if a in top and b in top]
-    if not pairs:
-        return _nothing(part, seed)
-    observed = np.mean([statistics.jaccard(top[a], top[b]) for a, b in pairs])
-    drawn = (
-        rng.permuted(np.tile(np.arange(len(ranked)), (rounds, len(pairs), 1)), axis=2)[:, :, :TOP]
-        < TOP
-    )
-    null = (drawn.sum(2) / (2 * TOP - drawn.sum(2))).mean(1)
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        part, seed, *(float(observed - x) for x in (null.mean(), high, low)), len(pairs)
-    )
-
-
-def _top(values: Float[Tensor, " head"]) -> Bool[Tensor, " head"]:
-    """The `TOP` heads of largest value."""
-    return torch.zeros(len(values), dtype=torch.bool).index_fill(
-        0, values.nan_to_num(-torch.inf).topk(TOP).indices, True
-    )
-
-
-def _nothing(part: str, seed: int) -> Estimate:
-    """Nothing could be measured."""
-    return Estimate(part, seed, *[float("nan")] * 3, 0)
-
-
-def pairs_of(names: list[str]) -> list[tuple[str, str]]:
-    """All pairs of different relations."""
-    return list(combinations(names, 2))
-
-
-def both_ways(names: list[str]) -> list[tuple[str, str]]:
-    """Each relation with its reverse."""
-    return [(name, f"reversed {name}") for name in names]
-
-
-def stability(
-    part: str,
-    seed: int,
-    by_tau: dict[float, Found],
-    less: tuple[str, ...],
-    rng: np.random.Generator,
-    resamples: int = 500,
-) -> Estimate:
-    """The lowest rank correlation between maps of `excess` at two values of tau, over cells that
-    both fill, with its interval over cells."""
-    rows = []
-    for a, b in combinations(by_tau.values(), 2):
-        x, y = (excess(one, less).flatten() for one in (a, b))
-        both = x.isfinite() & y.isfinite()
-        if int(both.sum()) > 2:
-            rows.append(
-                (*statistics.spearman_interval(x[both], y[both], rng, resamples), int(both.sum()))
-            )
-    return Estimate(part, seed, *min(rows)) if rows else _nothing(part, seed)
-
-
 def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
-    """The share of a relation's triplets for which each head has the largest mean share (figures
-    10, 20, 21).
+    """The share of a relation's triplets for which each head has the largest mean share.
 
-    Triplets that no head looks at are left out.
+    (Figures 10, 20, 21.) Triplets that no head looks at are left out.
     """
     mean = (found.sums["tail"] / found.sums["events"]).nan_to_num(-1).flatten(0, 1)
     value, winner = mean.max(0)
@@ -234,80 +294,3 @@ def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
         (winner, triplets.relation), (value > 0).float(), accumulate=True
     )
     return (wins / wins.sum(0)).unflatten(0, (layers, heads))
-
-
-def _documents(found: Found) -> int:
-    return len(found.encoded.triplets.document.unique())
-
-
-def count(part: str, seed: int, number: int, documents: int) -> Estimate:
-    """A plain count, which has no interval of its own."""
-    return Estimate(part, seed, float(number), float(number), float(number), documents)
-
-
-# --- the multiverse of choices (chapter 7) ---
-
-EXCLUSIONS: dict[str, tuple[relation_index.Exclusion, ...]] = {
-    "nothing out": (),
-    "itself out": ("self",),
-    "places out": ("self", "previous", "first"),
-}
-
-
-def universes(printed: relation_index.Choices) -> dict[str, relation_index.Choices]:
-    """Every combination of gate, input, ratio and exclusions, by name; `printed` gives the ratio
-    and the fake tail."""
-    choices = product(
-        ("forward", "embedding"),
-        ("current", "source", "context"),
-        (printed.tau, None),
-        EXCLUSIONS.values(),
-    )
-    made = [
-        replace(printed, attention=a, ov_input=o, tau=tau, exclude=exclude)
-        for a, o, tau, exclude in choices
-    ]
-    return {", ".join(described(universe).values()): universe for universe in made}
-
-
-def described(universe: relation_index.Choices) -> dict[str, str]:
-    """A universe as columns of a table: gate, sharpness, what is left out, input."""
-    left_out = next(name for name, exclude in EXCLUSIONS.items() if exclude == universe.exclude)
-    sharpness = "argmax" if universe.tau is None else f"ratio {universe.tau:g}"
-    return {
-        "gate": universe.attention,
-        "sharpness": sharpness,
-        "left out": left_out,
-        "input": universe.ov_input,
-    }
-
-
-def once_a_triplet(found: Found) -> Found:
-    """The same findings with each triplet counted once, however many events it has; a cell needs as
-    many triplets as events before."""
-    return replace(found, sums=relation_tests.per_triplet(found.sums))
-
-
-def exceeding(
-    found: Found, less: tuple[str, ...], by: float = 0.05
-) -> Bool[Tensor, "layer head relation"]:
-    """Heads whose index exceeds all the named controls by at least `by`."""
-    return excess(found, less).nan_to_num(-1) > by
-
-
-NULLS: dict[str, tuple[str, ...]] = {
-    "fake tail": ("fake",),
-    "random token": ("random",),
-    "same class": ("same_class",),
-    "same class, other source": ("same_class", "other_source"),
-    "these and other relation": ("same_class", "other_source", "other_relation"),
-}
-
-
-def conclusions(found: Found, names: list[str]) -> dict[str, int]:
-    """For each null, the number of relations for which some head exceeds it."""
-    columns = [found.encoded.triplets.names.index(name) for name in names]
-    return {
-        null: int(exceeding(found, less)[..., columns].flatten(0, 1).any(0).sum())
-        for null, less in NULLS.items()
-    }

@@ -1,10 +1,9 @@
 """The relation index of every head of a model (Ren et al. 2024): one entry point, `measure`.
 
 Idea: run the documents through the model once, layer by layer, and score each layer's heads inside
-the trace, for
-several choices at once (`relations.Choices`): as printed, with the head's input read at the source,
-with controls.
-Only the tokens of the documents at hand are embedded and unembedded.
+the trace, for several choices at once (`relation_index.Choices`): as printed, with the head's input
+read at the source, with controls. Only the tokens of the documents at hand are embedded and
+unembedded.
 
     encoded = triplets.collate(documents, opened.tokenizer, relations, opened.context)
     found = measure(opened, encoded, {"printed": PRINTED, "source": CALIBRATED})
@@ -26,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lib.data.triplets import Encoded
-from lib.measures import relation_index, relation_tests
+from lib.measures import relation_facts, relation_index, relation_places, relation_tests
 from lib.measures.relation_index import Choices
 from lib.tracing import capture
 
@@ -36,8 +35,10 @@ EDGES = torch.tensor([1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 3.0, 5.0, 10.0])  # of 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What `measure` found for one set of choices: sums [layer, head, triplet, ...] in the order of
-    `encoded.triplets`."""
+    """What `measure` found for one set of choices.
+
+    `sums` are [layer, head, triplet, ...] in the order of `encoded.triplets`.
+    """
 
     encoded: Encoded
     choices: Choices
@@ -49,7 +50,7 @@ class Found:
     @cached_property
     def opportunities(self) -> Int[Tensor, " n"]:
         """Positions that each triplet offers."""
-        seen = relation_index.see(self.encoded.tokens, self.encoded.lengths)
+        seen = relation_places.see(self.encoded.tokens, self.encoded.lengths)
         return relation_index.opportunities(self.encoded.triplets, seen, self.choices)
 
     @cached_property
@@ -67,22 +68,26 @@ class Found:
         return self.copied.sum(-1) / self.copied_events.sum(-1)
 
     def interval(self, seed: int, rounds: int = 500) -> Float[Tensor, "2 layer head relation"]:
-        """95 % interval of the index over documents."""
+        """95 % interval of the index over clusters of triplets."""
         return relation_tests.bootstrap(
             self.sums, self.encoded.triplets, torch.Generator().manual_seed(seed), rounds
         )
 
+    def facts(self, less: tuple[str, ...], backward: bool | None = False) -> relation_facts.Facts:
+        """Sums per fact, less controls: of facts as told, of reversed ones, or (None) of both."""
+        given = self.sums, self.encoded.triplets, self.encoded.tokens
+        made = relation_facts.table(*given, less)
+        return made if backward is None else made.at(made.backward == backward)
+
     def p_values(
         self, seed: int, rounds: int = 2000
     ) -> dict[str, Float[Tensor, "layer head relation"]]:
-        """Permutation tests against the words of each control of `relation_tests.TESTED`, corrected
-        by Holm for all heads.
+        """Permutation tests against the words of each control of `relation_tests.TESTED`.
 
-        `both` is the larger of the first two, `all` the largest. Cells with too few events have p =
-        1. At least 40 rounds a head are taken,
-        or no p could fall below .05 after correction. With the input `current` the head token plays
-        no part in the
-        score, so that `other_source` is 1 by construction.
+        Corrected by Holm for all heads. `both` is the larger of the first two, `all` the largest.
+        Cells with too few events have p = 1. At least 40 rounds a head are taken, or no p could
+        fall below .05 after correction. With the input `current` the head token plays no part in
+        the score, so that `other_source` is 1 by construction.
         """
         generator = torch.Generator().manual_seed(seed)
         few = ~(self.summary["events"] >= self.min_events)
@@ -99,14 +104,16 @@ class Found:
     def held(
         self, p: Float[Tensor, "layer head relation"], level: float = 0.05
     ) -> Bool[Tensor, "layer head relation"]:
-        """Heads that hold a relation by tests with p-values `p`: below `level`, with an index above
-        a random visible token's."""
+        """Heads that hold a relation by tests with p-values `p`: below `level`.
+
+        Their index must also be above that of a random visible token.
+        """
         return (p < level) & (self.summary["index"] > self.summary["random"])
 
     def table(self, seed: int, p: dict[str, Float[Tensor, "layer head relation"]]) -> pd.DataFrame:
-        """One row per layer, head and relation: its `name` layer.head, the summary with its
-        interval, and p-values as
-        columns `p_name`; with those of `both` tests, whether it `passes`.
+        """One row per layer, head and relation: its `name` layer.head, the summary, its interval.
+
+        P-values are columns `p_name`; with those of `both` tests, whether it `passes`.
         """
         low, high = self.interval(seed)
         columns = (
@@ -126,10 +133,9 @@ class Found:
 
 
 class _WithValues:
-    """An opened model whose `attention(layer)` also keeps the values that the heads read; for
-    `capture.stream`.
+    """An opened model whose `attention(layer)` also keeps the values that heads read.
 
-    nnsight hands out the inputs of an operation only before its outputs.
+    For `capture.stream`: nnsight hands out the inputs of an operation only before its outputs.
     """
 
     def __init__(self, opened) -> None:
@@ -156,8 +162,7 @@ def measure(
     min_events: int = 10,
     copying: bool = False,
 ) -> dict[str, Found]:
-    """Score all heads on documents, for each of the named choices; the copying score too if asked
-    for.
+    """Score all heads on documents, for each of the named choices; if asked for, copying too.
 
     Memory grows with `batch`, not with the number of documents or layers.
     """
@@ -186,44 +191,47 @@ def measure(
 def layer_measure(
     source, part: Encoded, variants: Mapping[str, Choices], copying: bool = False
 ) -> capture.Measure:
-    """The measure of one batch, for `capture.stream`. The input `context` needs a source that keeps
-    values, as `measure` makes it."""
-    seen = relation_index.moved(relation_index.see(part.tokens, part.lengths), source.device)
-    triplets = relation_index.moved(part.triplets, source.device)
+    """The measure of one batch, for `capture.stream`.
+
+    The input `context` needs a source that keeps values, as `measure` makes it.
+    """
+    seen = relation_places.moved(relation_places.see(part.tokens, part.lengths), source.device)
+    triplets = relation_places.moved(part.triplets, source.device)
     embeddings, unembedding = source.W_E[seen.vocabulary], source.unembedding(seen.vocabulary)
 
     def of_layer(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
         pattern = pattern if pattern.dtype == torch.float64 else pattern.float()
-        w, (E, U) = (
-            _as(pattern, source.head_weights(layer)),
-            (x.to(pattern) for x in (embeddings, unembedding)),
-        )
-        reads = {
-            "raw": lambda: relation_index.embedding_values(E, w.W_V, seen),
-            "context": lambda: source.read(pattern.shape[1]).to(pattern),
-        }
-        looks = {
-            "forward": lambda: pattern,
-            "embedding": lambda: relation_index.embedding_pattern(E, w.W_Q, w.W_K, seen),
-        }
-        kinds = {"context" if c.ov_input == "context" else "raw" for c in variants.values()}
-        projected = {kind: relation_index.project(reads[kind](), w.W_O, U, seen) for kind in kinds}
-        patterns = {kind: looks[kind]() for kind in {c.attention for c in variants.values()}}
-        result = {}
-        for name, choices in variants.items():
-            given = (
-                patterns[choices.attention],
-                projected["context" if choices.ov_input == "context" else "raw"],
-                seen,
-            )
-            sums = relation_index.tally(*given, triplets, choices)
-            if copying:
-                copied = relation_index.copying(*given, choices)
-                sums |= {"copied": copied["copied"], "copied_events": copied["events"]}
-            result |= {f"{name}/{key}": value for key, value in sums.items()}
+        w = _as(pattern, source.head_weights(layer))
+        E, U = (x.to(pattern) for x in (embeddings, unembedding))
+        result: dict[str, Tensor] = {}
+        for names in _together(variants):
+            one = variants[names[0]]
+            if one.ov_input == "context":
+                values = source.read(pattern.shape[1]).to(pattern)
+            else:
+                values = relation_index.embedding_values(E, w.W_V, seen)
+            projected = relation_index.project(values, w.W_O, U, seen)
+            looks = pattern
+            if one.attention == "embedding":
+                looks = relation_index.embedding_pattern(E, w.W_Q, w.W_K, seen)
+            chosen = [variants[name] for name in names]
+            sums = relation_index.tally(looks, projected, seen, triplets, chosen)
+            for name, choices, found in zip(names, chosen, sums, strict=True):
+                if copying:
+                    copied = relation_index.copying(looks, projected, seen, choices)
+                    found |= {"copied": copied["copied"], "copied_events": copied["events"]}
+                result |= {f"{name}/{key}": value for key, value in found.items()}
         return result
 
     return of_layer
+
+
+def _together(variants: Mapping[str, Choices]) -> list[list[str]]:
+    """Names of variants whose events are scored alike."""
+    groups: dict[tuple, list[str]] = {}
+    for name, choices in variants.items():
+        groups.setdefault(choices.scored, []).append(name)
+    return list(groups.values())
 
 
 def _as(like: Tensor, weights):
@@ -235,15 +243,17 @@ def _as(like: Tensor, weights):
 
 def ratio_table(
     opened, encoded: Encoded, edges: Float[Tensor, " edge"] = EDGES, batch: int = 16
-) -> Int[Tensor, "layer head bin"]:
-    """How often the dominance ratio lies below, between and above `edges`, over events that need no
-    ratio (figure 11)."""
+) -> Int[Tensor, "layer head 2 bin"]:
+    """How often the dominance ratio lies below, between and above `edges` (figure 11).
+
+    Row 0 counts all that a triplet offers, row 1 where its head token is looked at most.
+    """
     total = 0
     for start in range(0, len(encoded.tokens), batch):
         part = encoded.part(start, start + batch)
         seen, triplets = (
-            relation_index.moved(x, opened.device)
-            for x in (relation_index.see(part.tokens, part.lengths), part.triplets)
+            relation_places.moved(x, opened.device)
+            for x in (relation_places.see(part.tokens, part.lengths), part.triplets)
         )
 
         def counts(

@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib.analyses import ablation_effects, detection
+from lib.analyses import detection
 from lib.measures import onsets, scores
 from lib.models import opening, store
 from lib.models.recipes import RECIPES
@@ -62,7 +62,7 @@ class Trajectory:
     @property
     def places(self) -> tuple[slice, slice]:
         """The early and the late places of a text."""
-        return ablation_effects.windows(self.losses.shape[2] + 1)
+        return scores.windows(self.losses.shape[2] + 1)
 
     @cached_property
     def loss(self) -> Float[Tensor, "text snapshot"]:

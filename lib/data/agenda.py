@@ -132,13 +132,15 @@ def lettered(
 def _links(abstract: Abstract, words: Sequence[str | int], counts: Counter) -> Iterator[Link]:
     """The graph's edges on the numbers of the words."""
     for head, relation, tail in abstract.graph:
-        places = [
-            tuple(i for i, word in enumerate(words) if word == entity) for entity in (head, tail)
-        ]
+        places = _mentions(head, words), _mentions(tail, words)
         counts["self-relations"] += head == tail
         counts["not mentioned"] += head != tail and not all(places)
         if head != tail and all(places):
             yield Link(relation, *places)
+
+
+def _mentions(entity: int, words: Sequence[str | int]) -> tuple[int, ...]:
+    return tuple(number for number, word in enumerate(words) if word == entity)
 
 
 def check_letters(tokenizer: Any) -> None:
@@ -156,15 +158,17 @@ def check_letters(tokenizer: Any) -> None:
         )
 
 
+def _without_entities(abstract: Abstract) -> str:
+    """The abstract as a text in which every entity is the letter B."""
+    return " ".join("B" if isinstance(word, int) else word for word in abstract.words)
+
+
 def function_words(
     abstracts: Sequence[Abstract], nlp: Any, most: int = 20
 ) -> Callable[[str], bool]:
     """The `most` frequent function words of the abstracts, as a spaCy pipeline tags them (section
     3.1 of the paper)."""
-    texts = (
-        " ".join("B" if isinstance(word, int) else word for word in abstract.words)
-        for abstract in abstracts
-    )
+    texts = map(_without_entities, abstracts)
     tags = Counter(
         token.lower_ for doc in nlp.pipe(texts) for token in doc if token.pos_ in FUNCTION_WORDS
     )

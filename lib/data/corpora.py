@@ -30,7 +30,10 @@ class Home:
     sha256: str
 
 
-_AGENDA = "https://raw.githubusercontent.com/rikdz/GraphWriter/f228420aa48697dfb7a1ced3a62f955031664ed3/data"
+_AGENDA = (
+    "https://raw.githubusercontent.com/rikdz/GraphWriter/"
+    "f228420aa48697dfb7a1ced3a62f955031664ed3/data"
+)
 _TREEBANK = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/15d613d"
 _WIKITEXT = (
     "https://raw.githubusercontent.com/pytorch/examples/77f55b9/word_language_model/data/wikitext-2"

@@ -1,9 +1,8 @@
 """Few-shot tasks in the generated world, at the rules of Ren et al. (2024), section 4.
 
 Idea. A line `w1 w2 label` asks for a rule that its examples show: which two categories, in which
-order, or whether a
-relation of the world holds. The categories of `TASKS` never met in a list that a model was trained
-on.
+order, or whether a relation of the world holds. A line `w label` of `SINGLES` asks for one
+category. The categories of a task never met in a list that a model was trained on.
 
     tokens, label, legal = prompts(world, rng, "binary", shots=10, n=100)
 """
@@ -21,39 +20,48 @@ TASKS: dict[str, tuple[int, tuple[str, ...]]] = {  # the paper's tasks: classes 
     "four": (4, ("fruit", "month")),
     "nine": (9, ("fruit", "animal", "month")),
 }
+SINGLES = {"three": (3, ("fruit", "animal", "month"))}  # ours: lines of one word and a label
 JUSTIFY = ("subj-verb", "verb-obj", "mod-obj", "part-whole")
 
 
 def prompts(
     world: World, rng: np.random.Generator, task: str, shots: int, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Few-shot prompts of a task of `TASKS` or `JUSTIFY`, at section 4's rules.
+    """Few-shot prompts of a task of `TASKS`, `JUSTIFY` or `SINGLES`, at section 4's rules.
 
-    Returns tokens [n, 3 + 3 * shots] (`<bos>`, lines `w1 w2 label`, the last without its label),
-    the right label's
-    token [n], and the tokens that are a legal label of the task. From as many shots as there are
-    classes, each
-    class occurs. Errors: ValueError for an unknown task or more shots than the context holds.
+    Returns tokens [n, 3 + 3 * shots] (`<bos>`, lines `w1 w2 label`, the last without its label; for
+    `SINGLES` [n, 2 + 2 * shots]), the right label's token [n], and the tokens that are a legal
+    label of the task. From as many shots as there are classes, each class occurs.
+    Errors: ValueError for an unknown task or more shots than the context holds.
     """
-    if task not in (*TASKS, *JUSTIFY) or 3 + 3 * shots > world.context:
+    known, length = (*TASKS, *JUSTIFY, *SINGLES), words_in_line(task) + 1
+    if task not in known or length * (shots + 1) > world.context:
+        most = world.context // length - 1
         raise ValueError(
-            f"task {task!r} with {shots} shots: tasks are {', '.join((*TASKS, *JUSTIFY))}; at "
-            f"most {world.context // 3 - 1} shots"
+            f"task {task!r} with {shots} shots: tasks are {', '.join(known)}; at most {most} shots"
         )
-    classes = TASKS[task][0] if task in TASKS else 2
+    classes = (TASKS | SINGLES).get(task, (2,))[0]
     line_class = np.concatenate(
         [_demonstrated(rng, classes, shots, n), rng.integers(classes, size=(n, 1))], 1
     )
     words = _words(world, rng, task, line_class)
-    legal = world.encode(LABELS[:10] if task in TASKS else ("true", "false"))
+    legal = world.encode(("true", "false") if task in JUSTIFY else LABELS[:10])
     label = legal[line_class]
     lines = np.concatenate([words, label[..., None]], 2).reshape(n, -1)
     return np.concatenate([np.zeros((n, 1), np.int64), lines[:, :-1]], 1), label[:, -1], legal
 
 
+def words_in_line(task: str) -> int:
+    """How many words stand before a line's label."""
+    return 1 if task in SINGLES else 2
+
+
 def _words(world: World, rng, task: str, line_class: np.ndarray) -> np.ndarray:
-    """The two words [n, line, 2] of each line, for classes [n, line]; in `JUSTIFY`, class 0 is a
-    true pair, class 1 an animal and a month."""
+    """The words [n, line, words in line] of each line, for classes [n, line]; in `JUSTIFY`, class 0
+    is a true pair, class 1 an animal and a month."""
+    if task in SINGLES:
+        table = np.stack([world.categories[name] for name in SINGLES[task][1]])
+        return table[line_class, rng.integers(SIZE, size=line_class.shape)][..., None]
     if task in TASKS:
         classes, names = TASKS[task]
         table = np.stack([world.categories[name] for name in names])

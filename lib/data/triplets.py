@@ -25,7 +25,7 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from torch import Tensor
 
-from lib.measures.relation_index import Triplets
+from lib.measures.relation_places import Triplets
 
 SYNTAX = ("subj", "obj", "mod")
 # relation -> labels of the child. Universal Dependencies first, then spaCy's English models
@@ -52,11 +52,16 @@ MODIFIED = frozenset({"NOUN", "PROPN", "VERB"})  # the paper: modifier - noun/ve
 @dataclass(frozen=True)
 class Link:
     """A relation between two words or entities, each given by the numbers of the words where it is
-    mentioned, in order."""
+    mentioned, in order.
+
+    cluster: what this link is evidence of, if it is also told elsewhere (a topic, a verb); empty:
+    the document is evidence of its own.
+    """
 
     relation: str
     head: tuple[int, ...]
     tail: tuple[int, ...]
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,14 +126,8 @@ class Tree:
 
 def of_doc(doc: Doc) -> Tree:
     """The tree in a parsed spaCy Doc (heads counted from the Doc's first token)."""
-    return Tree(
-        *(
-            tuple(v)
-            for v in zip(
-                *((t.text, bool(t.whitespace_), t.head.i, t.dep_, t.pos_) for t in doc), strict=True
-            )
-        )
-    )
+    rows = [(t.text, bool(t.whitespace_), t.head.i, t.dep_, t.pos_) for t in doc]
+    return Tree(*map(tuple, zip(*rows, strict=True)))
 
 
 def relation_of(label: str, head_pos: str) -> str | None:
@@ -222,13 +221,11 @@ def collate(
         ids, found = places(tokenizer, document, pieces)
         ids, found = ids[:context], [place if place < context else -1 for place in found]
         pairs = list(_pairs(document, ids, found, list(relations), reverse, left_out))
-        true, first = (
-            _true(pairs, document, ids, found, list(relations), reverse),
-            _first(document, ids, found),
-        )
-        beside = (_beside(pair, true, len(relations), first, ids, alternatives) for pair in pairs)
+        true = _true(pairs, document, ids, found, list(relations), reverse)
+        joins, first = _joins(true, len(relations)), _first(document, ids, found)
+        beside = (_beside(pair, joins, len(relations), first, ids, alternatives) for pair in pairs)
         rows += [
-            (pair.relation, number, pair.source, pair.target, *others)
+            (pair.relation, number, pair.source, pair.target, *others, pair.cluster or number)
             for pair, others in zip(pairs, beside, strict=True)
         ]
         sequences.append(ids)
@@ -254,6 +251,7 @@ class _Pair:
     target: int
     head_class: str | None
     tail_class: str | None
+    cluster: str
 
 
 def _pairs(
@@ -268,14 +266,11 @@ def _pairs(
     for link in document.links:
         if link.relation not in relations:
             continue
-        number, ways = (
-            relations.index(link.relation),
-            [(link.head, link.tail), (link.tail, link.head)],
-        )
+        number = relations.index(link.relation)
+        ways = [(link.head, link.tail), (link.tail, link.head)]
         for backward, (head, tail) in enumerate(ways[: 1 + reverse]):
-            sources, targets = (
-                [found[w] for w in words if found[w] >= 0] for words in (head, tail)
-            )
+            sources = [found[word] for word in head if found[word] >= 0]
+            targets = [found[word] for word in tail if found[word] >= 0]
             left_out["triplets with a word without a token"] += not (sources and targets)
             for source in sources if targets else []:
                 if ids[source] == ids[min(targets)]:
@@ -287,6 +282,7 @@ def _pairs(
                         min(targets),
                         document.classes[head[0]],
                         document.classes[tail[0]],
+                        link.cluster,
                     )
 
 
@@ -324,37 +320,43 @@ def _first(document: Document, ids: list[int], found: list[int]) -> dict[str, di
     return first
 
 
+def _joins(true: set[tuple[int, int, int]], forward: int) -> dict[tuple[bool, int, int], list[int]]:
+    """The relations of each (reversed or not, head token, tail token)."""
+    joins: dict[tuple[bool, int, int], list[int]] = {}
+    for relation, head, tail in sorted(true):
+        joins.setdefault((relation >= forward, head, tail), []).append(relation)
+    return joins
+
+
 def _beside(
     pair: _Pair,
-    true: set[tuple[int, int, int]],
+    joins: dict[tuple[bool, int, int], list[int]],
     forward: int,
     first: dict[str, dict[int, int]],
     ids: list[int],
     most: int,
-) -> tuple[list[int], list[int], list[bool]]:
-    """Words that could stand for a triplet's tail and for its head: of their class, visible, and
-    not true as well.
+) -> tuple[list[int], list[int], list[int]]:
+    """Words of a tail's class and of its head's that are visible when the triplet first is.
 
-    And, for each such tail, whether another relation joins it with the head token in the same
-    direction (relations from
-    `forward` on are reversed).
+    And for each such tail the relation that joins it with the head token, in the same direction: by
+    preference another than the pair's own; -1 for none. Heads that some relation joins with the
+    tail are left out: so neither list hangs on which relation a pair has.
     """
-    r, s, o, by = pair.relation, ids[pair.source], ids[pair.target], max(pair.source, pair.target)
-    tails = [
-        p
-        for t, p in first.get(pair.tail_class, {}).items()
-        if t not in (s, o) and p <= by and (r, s, t) not in true
-    ]
-    heads = [
-        p
-        for t, p in first.get(pair.head_class, {}).items()
-        if t not in (s, o) and p <= by and (r, t, o) not in true
-    ]
-    tails = _nearest(tails, pair.target, most)
-    joined = {
-        t for relation, head, t in true if head == s and (relation < forward) == (r < forward)
-    }
-    return tails, _nearest(heads, pair.source, most), [ids[p] in joined for p in tails]
+    s, o, by = ids[pair.source], ids[pair.target], max(pair.source, pair.target)
+    way = pair.relation >= forward
+
+    def visible(kind: str | None) -> list[tuple[int, int]]:
+        words = first.get(kind, {}).items()
+        return [(t, p) for t, p in words if t not in (s, o) and p <= by]
+
+    def joined(tail: int) -> int:
+        relations = joins.get((way, s, tail), [])
+        others = [relation for relation in relations if relation != pair.relation]
+        return (others or relations or [-1])[0]
+
+    tails = _nearest([p for _, p in visible(pair.tail_class)], pair.target, most)
+    heads = [p for t, p in visible(pair.head_class) if (way, t, o) not in joins]
+    return tails, _nearest(heads, pair.source, most), [joined(ids[p]) for p in tails]
 
 
 def _nearest(found: list[int], place: int, most: int) -> list[int]:
@@ -366,12 +368,17 @@ def _nearest(found: list[int], place: int, most: int) -> list[int]:
 def _tensors(
     names: tuple[str, ...], rows: list[tuple], tokens: Tensor, alternatives: int
 ) -> Triplets:
-    """Rows as tensors; triplets of one relation and the same two tokens are one fact."""
-    relation, document, source, target = (torch.tensor([row[c] for row in rows]) for c in range(4))
+    """Rows as tensors; triplets of one relation and the same two tokens are one fact.
+
+    Clusters are numbered in the order in which they come.
+    """
+    relation, document, source, target = torch.tensor([row[:4] for row in rows]).T
     others = [
         torch.tensor([(row[c] + [fill] * alternatives)[:alternatives] for row in rows])
-        for c, fill in ((4, -1), (5, -1), (6, False))
+        for c, fill in ((4, -1), (5, -1), (6, -1))
     ]
     triple = torch.stack([relation, tokens[document, source], tokens[document, target]], 1)
     fact = torch.unique(triple, dim=0, return_inverse=True)[1]
-    return Triplets(names, relation, document, source, target, *others, fact)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(row[7] for row in rows))}
+    cluster = torch.tensor([numbers[row[7]] for row in rows])
+    return Triplets(names, relation, document, source, target, *others, fact, cluster)

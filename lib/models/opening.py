@@ -194,7 +194,9 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _read_config(name: str, revision: str | None, trust: bool) -> Any:
+def _check_name(name: str) -> None:
+    """Errors: ValueError for an empty name, FileNotFoundError for what can only be a directory and
+    is none, or holds no model."""
     if not name:
         raise ValueError("No model named. Set the parameter `model` to a hub id or a directory.")
     local = Path(name)
@@ -210,12 +212,16 @@ def _read_config(name: str, revision: str | None, trust: bool) -> Any:
             f"Cannot open model {name!r}: config.json is missing there. "
             "Give a directory with config.json and model.safetensors."
         )
+
+
+def _read_config(name: str, revision: str | None, trust: bool) -> Any:
+    _check_name(name)
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust)
     except OSError as error:
         cure = (
             "config.json is unreadable there"
-            if local.is_dir()
+            if Path(name).is_dir()
             else "no such directory, and the hub has no such model or was not reached"
         )
         raise FileNotFoundError(

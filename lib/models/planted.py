@@ -153,3 +153,31 @@ def _config(space: Space, n_layers: int, n_heads: int) -> organisms.OrganismConf
         num_hidden_layers=n_layers, num_attention_heads=n_heads,
         max_position_embeddings=space.context, norm="none", attention_scale=1.0,
     )  # fmt: skip
+
+
+def alike(world, kind: str) -> Float[Tensor, "word word"]:
+    """Which words of the book's world are taken for the current one: `literal` (itself), `category`
+    (all of its category), `source` (the word that it translates)."""
+    size = len(world.words)
+    if kind == "literal":
+        return torch.eye(size)
+    same = torch.zeros(size, size)
+    for ids in world.categories.values() if kind == "category" else ():
+        same[ids[:, None], ids] = 1
+    for word, foreign in world.translation.items() if kind == "source" else ():
+        same[foreign, word] = 1
+    return same
+
+
+def matcher(world, seed: int, kinds: tuple[str, ...]) -> Planted:
+    """Two layers of four heads whose one induction head, 1.2, finds what stands behind words that
+    are `alike` the current one in any of some ways."""
+    size = len(world.words)
+    space = Space(size, world.context, torch.Generator().manual_seed(seed))
+    taken = sum(alike(world, kind) for kind in kinds)
+    heads = {
+        (0, 0): looks_back(space, 1, space.before),
+        (1, 2): matches(space, taken @ space.before, space.say),
+    }
+    model = build(space, heads, n_layers=2, n_heads=4, noise=0.01)
+    return Planted(model, organisms.tokenizer(world.words), {"induction head": [(1, 2)]})

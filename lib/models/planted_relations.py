@@ -31,6 +31,7 @@ because the gate says nothing of them: they look at t_s whatever it is and whate
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,9 +45,8 @@ from lib.models.planted import Head, Space
 
 GAIN = 6.0  # logit of the tail: it takes nearly all that is raised
 FREQUENCIES = 32  # of the table of positions, enough to tell two places of a short document apart
-HEADS: dict[
-    tuple[int, int], tuple[str, str]
-] = {  # (layer, head) -> what it is, and for which relation
+Plan = dict[tuple[int, int], tuple[str, str]]  # (layer, head) -> what it is, for which relation
+HEADS: Plan = {
     (0, 1): ("source", "Used-for"),
     (0, 2): ("source", "Part-of"),
     (0, 4): ("current", "Compare"),
@@ -58,6 +58,16 @@ HEADS: dict[
     (1, 6): ("decoy copy", "Used-for"),
     (1, 2): ("decoy partners", "Used-for"),
 }
+# Heads that hold pairs but no relation; and beside them a head for each relation.
+PRETENDERS: Plan = {
+    (1, 0): ("decoy pairs", "Used-for"),
+    (1, 1): ("decoy pairs", "Used-for"),
+    (1, 2): ("decoy topic", "Used-for"),
+    (1, 3): ("decoy copy", "Used-for"),
+}
+HOLDERS: Plan = PRETENDERS | {
+    (0, 1 + number): ("source", relation) for number, relation in enumerate(RELATIONS)
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class PlantedRelations:
     model: organisms.OrganismForCausalLM
     tokenizer: object
     world: World
-    heads: dict[tuple[int, int], tuple[str, str]]
+    heads: Plan
 
     def truth(self, ov_input: str) -> set[tuple[int, int, str]]:
         """The (layer, head, relation) that hold a relation and can be seen with that input of the
@@ -82,18 +92,19 @@ class PlantedRelations:
         }
 
 
-def relations_by_hand(world: World | None = None, seed: int = 0) -> PlantedRelations:
-    """Two layers of eight heads: `HEADS`, one that copies tokens for the second layer, and
-    noise."""
+def relations_by_hand(
+    world: World | None = None, seed: int = 0, plan: Plan = HEADS
+) -> PlantedRelations:
+    """Two layers of eight heads: those of `plan`, one that copies tokens for layer 1, and noise."""
     world = world or World(topics=8)
     space = Space(len(world.words), world.context, torch.Generator().manual_seed(seed))
     plant = _Plant(world, space)
-    heads = {place: plant.head(kind, relation) for place, (kind, relation) in HEADS.items()}
+    heads = {place: plant.head(kind, relation) for place, (kind, relation) in plan.items()}
     heads[0, 0] = planted.looks_back(
         space, 0, space.before
     )  # every token, copied into the subspace `before`
     model = planted.build(space, heads, n_layers=2, n_heads=8, noise=0.01)
-    return PlantedRelations(model, organisms.tokenizer(world.words), world, HEADS)
+    return PlantedRelations(model, organisms.tokenizer(world.words), world, plan)
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,8 @@ class _Plant:
             "decoy self": lambda: self._back(0),
             "decoy previous": lambda: self._back(1),
         }
-        W_Q, W_K = looks.get(kind, lambda: self._from_word(relation))()
+        said = RELATIONS if kind == "decoy pairs" else (relation,)
+        W_Q, W_K = looks.get(kind, lambda: self._from_words(said))()
         reads = self.space.before if kind == "context" else self.space.token
         return W_Q, W_K, reads.T @ self._written(kind, relation), GAIN * self.space.say
 
@@ -117,7 +129,9 @@ class _Plant:
         """From the token that is read to the tokens that are raised."""
         size, tokens = len(self.world.words), torch.eye(len(self.world.words))
         facts = torch.from_numpy(self.world.graph.reshape(-1, 3))
-        said = (facts[:, 1] == self.world.ids[RELATIONS[relation]]) | (kind == "decoy partners")
+        said = (facts[:, 1] == self.world.ids[RELATIONS[relation]]) | (
+            kind in ("decoy partners", "decoy pairs")
+        )
         s, _, o = facts[said].T
         if kind == "decoy static":
             return torch.ones(size, 1) @ tokens[o].sum(0, keepdim=True)
@@ -133,10 +147,11 @@ class _Plant:
             else torch.zeros(size, size).index_put_((s, o), torch.ones(len(s)))
         )
 
-    def _from_word(self, relation: str) -> tuple[Tensor, Tensor]:
-        """Look two back from the relation's word; from any other token, rest at `<bos>`."""
-        word, entities = self.world.ids[RELATIONS[relation]], self.world.entities.ravel()
-        at_word, everywhere = self.space.token[word], self.space.token.sum(0)
+    def _from_words(self, relations: Iterable[str]) -> tuple[Tensor, Tensor]:
+        """Look two back from the relations' words; from any other token, rest at `<bos>`."""
+        words = self.world.encode(RELATIONS[relation] for relation in relations)
+        entities = self.world.entities.ravel()
+        at_word, everywhere = self.space.token[words].sum(0), self.space.token.sum(0)
         entity, bos = self.space.token[entities].sum(0), self.space.token[0]
         query, key = self._places(2)
         return self._padded(

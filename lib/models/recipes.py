@@ -169,6 +169,16 @@ _ALL = (
         snapshots=grid(4000, 250, range(0, 1500, 50)),
     ),
     Recipe(
+        name="three_layer_world",  # chapter 1 asks in which layer its induction heads sit
+        corpus="world",
+        steps=1200,
+        lr=4e-3,
+        warmup=100,
+        architecture=Architecture(layers=3, heads=8),
+        weight_decay=0.05,
+        snapshots=grid(1200, 400),
+    ),
+    Recipe(
         name="lists",
         corpus="lists",
         steps=3000,

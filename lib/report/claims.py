@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lib.measures.statistics import Estimate, Rate
 
@@ -50,7 +50,8 @@ class Strict(BaseModel):
 class Change(Strict):
     """A change of a rule after a result had been seen: when, what stood there before, why."""
 
-    date: str = Field(pattern=r"^20\d\d-\d\d-\d\d$")
+    # YAML reads a plain date as one; pages show text.
+    date: Annotated[str, BeforeValidator(str), Field(pattern=r"^20\d\d-\d\d-\d\d$")]
     was: dict[str, Any] = Field(min_length=1)
     why: str = Field(min_length=5)
 

@@ -114,20 +114,18 @@ def test_figures_offer_caption_description_data_and_provenance(site):
 
 
 def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
+    """Each verdict beside its nearest null, marked where its rule was changed."""
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
-    assert (
-        "Of 2 claims judged in this run: 1 reproduced, 0 partly, 0 not reproduced, 1 not "
-        "testable here." in home.text
-    )
-    rows = [
-        [cell.text for cell in row.select("td")] for row in home.select(".bk-scoreboard tbody tr")
-    ]
-    assert [(row[0], row[1]) for row in rows] == [
-        ("O901", "reproduced"),
-        ("O902", "not testable here"),
-    ]
-    assert rows[0][4] == "0.5 [0.4, 0.6], n = 48, seeds 0, 1, 2"
+    counts = "Olsson et al. 2022: 2 claims judged in this run; 1 reproduced, 1 not testable here."
+    assert counts in home.text and counts in rules.text
+    found = home.select(".bk-scoreboard tbody tr")
+    rows = [[cell.text for cell in row.select("td")] for row in found]
+    assert [row[1] for row in rows] == ["reproduced rule revised", "not testable here"]
+    assert rows[0][0].startswith("O901 Scores") and rows[0][3] == "1 tiny"
+    assert rows[0][2] == "shifted: not reproduced (0.1)"
+    assert "0.5 [0.4, 0.6], n = 48, seeds 0, 1, 2" in rules.text
     assert "above 0.25" in rules.text and "half of the expected mean" in rules.text
+    assert "above 0.45" in rules.select_one("details.bk-past").text
 
 
 def test_the_parameters_page_has_them_all_with_this_run_s_values(site):
@@ -177,6 +175,21 @@ def test_a_second_build_does_nothing_and_a_prose_page_rebuilds_the_site_alone(bu
         assert "rule site" in said and "rule chapter" not in said
     finally:
         page.write_text(before)
+
+
+def test_prose_of_a_chapter_is_taken_fresh_and_its_outputs_stay(built_project, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(built_project, folder)
+    chapter = folder / "chapters" / "01_tiny.ipynb"
+    said = chapter.read_text().replace("# A tiny chapter", "# A small chapter")
+    chapter.write_text(said.replace('"seed = 0', '"# Again.\\n",\n    "seed = 0'))
+    assert "01_tiny, cell" not in project.run(folder, "pipeline.build", "tiny").stdout
+    page, before = (
+        soup(home / "runs" / "tiny" / "site" / CHAPTER) for home in (folder, built_project)
+    )
+    assert page.h1.text.startswith("A small chapter") and "# Again." in page.text
+    assert [str(f) for f in page.select("figure")] == [str(f) for f in before.select("figure")]
+    assert "Values of this run" in str(page)
 
 
 def test_warnings_fail_the_build_and_keep_the_old_site(built_project, tmp_path):

@@ -126,19 +126,6 @@ def test_controls_say_so_where_a_layer_is_full(bench):
 # --- arithmetic ---
 
 
-def test_windows_are_those_of_the_paper_in_proportion():
-    assert ablation_effects.windows(64) == (slice(2, 8), slice(52, 62))
-    assert ablation_effects.windows(128) == (slice(4, 16), slice(104, 124))
-    with pytest.raises(ValueError, match="too short"):
-        ablation_effects.windows(8)
-
-
-def test_block_windows_cover_the_first_and_the_last_block():
-    tokens = torch.tensor([0, 5, 6, 7, 5, 6, 7])
-    early, late = ablation_effects.block_windows(3, 2, bos=True)
-    assert tokens[1:][early].tolist() == [6, 7] and tokens[1:][late].tolist() == [5, 6, 7]
-
-
 def test_undone_is_minus_one_for_the_way_back_and_zero_across():
     change = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     across = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))

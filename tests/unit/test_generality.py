@@ -13,7 +13,8 @@ from tokenizers import models as pieces
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
 from lib.analyses import generality
-from lib.data import worlds
+from lib.data import abstraction, worlds
+from lib.data import english as prose
 from lib.models import opening, organisms, planted
 
 LITERAL, CATEGORY, SOURCE, PLACE = (0, 1), (0, 2), (1, 3), (1, 1)
@@ -35,11 +36,7 @@ def opened(world):
     on top of it a head
     that looks behind the source of the current word (1.3); and one that counts places (1.1)."""
     size = len(world.words)
-    same, source = torch.zeros(size, size), torch.zeros(size, size)
-    for ids in world.categories.values():
-        same[np.ix_(ids, ids)] = 1
-    for word, foreign in world.translation.items():
-        source[foreign, word] = 1
+    same, source = planted.alike(world, "category"), planted.alike(world, "source")
     space = planted.Space(size, world.context, torch.Generator().manual_seed(0))
     heads = {
         (0, 0): planted.looks_back(space, 1, space.before),
@@ -57,8 +54,8 @@ def opened(world):
 
 @pytest.mark.parametrize("task", ["binary", "four", "nine"])
 def test_lists_share_no_word_and_keep_their_classes(world, task):
-    lists = generality.world_lists(world, rng(), task, 12, 30)
-    drawn = generality.world_lists(world, rng(), task, 12, 30, literal=True)
+    lists = abstraction.world_lists(world, rng(), task, 12, 30)
+    drawn = abstraction.world_lists(world, rng(), task, 12, 30, literal=True)
     assert drawn.shared.any(), "the lists as drawn do share words, or there is nothing to replace"
     words = lists.tokens[:, 1:-2].unflatten(1, (12, 3))[:, :, :2].flatten(1)
     assert not (words[:, :, None] == lists.tokens[:, None, -2:]).any() and not lists.shared.any()
@@ -71,18 +68,16 @@ def test_lists_share_no_word_and_keep_their_classes(world, task):
 
 
 def test_lines_are_counted_up_to_the_last(world):
-    lists = generality.world_lists(world, rng(), "binary", 4, 2)
+    lists = abstraction.world_lists(world, rng(), "binary", 4, 2)
     assert lists.line[0].tolist() == [-1, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, -1, -1]
     assert lists.query.tolist() == [14, 14]
     assert torch.equal(lists.right, lists.tokens[:, 3::3] == lists.label[:, None])
 
 
 def test_category_head_is_found_and_literal_head_is_not(opened, world):
-    lists = generality.world_lists(world, rng(), "binary", 12, 40)
-    excess = generality.matching(opened, lists)["excess"].mean(0)
-    found = generality.matching(opened, generality.world_lists(world, rng(), "four", 12, 160))[
-        "excess"
-    ].mean(0)
+    lists = abstraction.world_lists(world, rng(), "binary", 12, 40)
+    four = abstraction.world_lists(world, rng(), "four", 12, 160)
+    excess, found = mean_excess(opened, lists), mean_excess(opened, four)
     # Both words of one category: half of the words that match are in right lines. Of two: a
     # quarter, as by chance.
     assert found[CATEGORY] > 0.05
@@ -92,27 +87,67 @@ def test_category_head_is_found_and_literal_head_is_not(opened, world):
     assert abs(float(excess[CATEGORY])) < 0.05
 
 
-def test_excess_is_what_the_definition_says(opened, world):
-    lists = generality.world_lists(world, rng(), "four", 8, 5)
-    m = generality.matching(opened, lists)
-    right, wrong = lists.targets()
-    assert not (right & wrong).any()
-    assert ((right | wrong).any(1) == (lists.line >= 0)).all()
-    assert torch.allclose(
-        m["excess"], m["right"] - lists.chance()[:, None, None] * (m["right"] + m["wrong"])
-    )
-    assert (m["right"] + m["wrong"] <= 1 + 1e-5).all()
+def test_in_lists_of_one_word_the_category_head_finds_right_lines_only(opened, world):
+    """Beside these it looks at the query itself, which is of its category, too."""
+    lists = abstraction.world_lists(world, rng(), "singles", 12, 60)
+    found = mean_excess(opened, lists)
+    assert found[CATEGORY] > 0.65 * (1 - lists.chance())
+    assert abs(float(found[LITERAL])) < 0.05
+
+
+@pytest.mark.parametrize("task", ["singles", "three"])
+def test_lists_of_one_word_share_none_and_ask_for_the_label_of_a_line(world, task):
+    lists = abstraction.world_lists(world, rng(), task, 12, 30)
+    words, labels = lists.tokens[:, 1:-1:2], lists.tokens[:, 2::2]
+    category = {int(i): name for name, ids in world.categories.items() for i in ids}
+    kinds = [[category[int(w)] for w in row] for row in words]
+    asked = [category[int(w)] for w in lists.tokens[:, -1]]
+    assert not (words == lists.tokens[:, -1:]).any() and not lists.shared.any()
+    assert lists.right.tolist() == [
+        [kind == due for kind in row] for row, due in zip(kinds, asked, strict=True)
+    ]
+    assert torch.equal(lists.right, labels == lists.label[:, None])
+    assert lists.line[0].tolist() == [-1, *(i for i in range(12) for _ in range(2)), -1]
+    if task == "three":
+        assert {k for row in kinds for k in row} == {"fruit", "animal", "month"}
+
+
+def test_classes_dealt_anew_keep_their_number_and_lose_their_lines(opened, world):
+    lists = abstraction.world_lists(world, rng(), "singles", 12, 60)
+    dealt = abstraction.dealt_anew(lists, rng())
+    assert torch.equal(dealt.right.sum(1), lists.right.sum(1))
+    assert not torch.equal(dealt.right, lists.right) and dealt.tokens is lists.tokens
+    seen = generality.looks(opened, lists)
+    assert abs(float(generality.excess(seen, dealt.right).mean(0)[CATEGORY])) < 0.1
+
+
+def test_attention_to_lines_is_summed_over_their_tokens(opened, world):
+    lists = abstraction.world_lists(world, rng(), "four", 8, 5)
+    seen = generality.looks(opened, lists)
+    with torch.no_grad():
+        pattern = torch.stack(opened.module(lists.tokens, output_attentions=True).attentions)
+    last = pattern[:, :, :, -1].permute(1, 0, 2, 3)
+    inside = last[..., 1:-2].unflatten(3, (8, 3)).sum(4)
+    assert seen.shape == (5, 2, 4, 8) and torch.allclose(seen, inside, atol=1e-5)
+
+
+def test_excess_by_hand():
+    seen = torch.tensor([0.5, 0.1, 0.2, 0.0])[None, None, None]
+    right = torch.tensor([[True, False, False, False]])
+    assert float(generality.excess(seen, right)) == pytest.approx(0.5 - 0.25 * 0.8)
 
 
 def test_shared_words_flatter_the_literal_head(opened, world):
-    flattered = generality.matching(
-        opened, generality.world_lists(world, rng(), "four", 12, 60, literal=True)
-    )["excess"].mean(0)
-    assert flattered[LITERAL] > 0.03
+    drawn = abstraction.world_lists(world, rng(), "four", 12, 60, literal=True)
+    assert mean_excess(opened, drawn)[LITERAL] > 0.03
+
+
+def mean_excess(opened, lists: abstraction.Lists) -> torch.Tensor:
+    return generality.excess(generality.looks(opened, lists), lists.right).mean(0)
 
 
 def test_label_accuracy_reads_the_right_place(opened, world):
-    lists = generality.world_lists(world, rng(), "binary", 6, 12)
+    lists = abstraction.world_lists(world, rng(), "binary", 6, 12)
     with torch.no_grad():
         said = opened.module(lists.tokens).logits[:, -1].argmax(-1)
     got = generality.label_accuracy(opened, lists, [[], [CATEGORY], []])
@@ -120,7 +155,7 @@ def test_label_accuracy_reads_the_right_place(opened, world):
 
 
 def test_laid_out_shows_each_line_once(opened, world):
-    lists = generality.world_lists(world, rng(), "four", 6, 3)
+    lists = abstraction.world_lists(world, rng(), "four", 6, 3)
     frame = generality.laid_out(opened, lists, 1, {"a": CATEGORY, "b": SOURCE})
     assert len(frame) == 2 * 6 * 3 and frame.line.nunique() == 6
     assert frame.line.str.endswith("*").sum() == 2 * 3 * int(lists.right[1].sum())
@@ -135,7 +170,8 @@ def test_laid_out_shows_each_line_once(opened, world):
 
 
 def test_translation_target_is_the_word_behind_the_source(world):
-    texts, placed = generality.world_translations(world, rng(), 20)
+    texts = abstraction.world_translations(world, rng(), 20)
+    placed = abstraction.without_correspondence(texts, world, rng())
     pairs = texts.target().nonzero().tolist()
     assert pairs
     for text, query, key in pairs:
@@ -147,21 +183,18 @@ def test_translation_target_is_the_word_behind_the_source(world):
 
 
 def test_translating_head_is_told_from_one_that_counts(opened, world):
-    made = [t for t in generality.world_translations(world, rng(), 120)]
-    length = (made[0].word * (made[0].side == 0)).max(1).values + 1
-    made = [
-        generality.Translations(
-            *(getattr(t, name)[length == LINE] for name in ("tokens", "line", "side", "word"))
-        )
-        for t in made
-    ]
-    found = {name: value.mean(0) for name, value in generality.translating(opened, *made).items()}
-    assert found["excess"][SOURCE] > 0.5 > found["placed"][SOURCE]
-    assert found["paired"][PLACE] > 0.9 and abs(float(found["excess"][PLACE])) < 0.02
+    texts = abstraction.world_translations(world, rng(), 120)
+    length = (texts.word * (texts.side == 0)).max(1).values + 1
+    kept = [getattr(texts, name)[length == LINE] for name in ("tokens", "line", "side", "word")]
+    texts = abstraction.Translations(*kept)
+    counted = abstraction.without_correspondence(texts, world, rng())
+    paired, placed = (generality.following(opened, t).mean(0) for t in (texts, counted))
+    assert paired[SOURCE] - placed[SOURCE] > 0.5 > placed[SOURCE]
+    assert paired[PLACE] > 0.9 and abs(float(paired[PLACE] - placed[PLACE])) < 0.02
 
 
 def test_translation_accuracy_counts_translated_words_only(opened, world):
-    texts, _ = generality.world_translations(world, rng(), 5)
+    texts = abstraction.world_translations(world, rng(), 5)
     queries = texts.target().any(2)
     assert all(int(texts.side[text, place + 1]) == 1 for text, place in queries.nonzero().tolist())
     with torch.no_grad():
@@ -192,6 +225,49 @@ def test_contrast_is_the_difference_of_means():
     assert math.isnan(
         generality.contrast("x", 0, excess, [(0, 0), (0, 1), (0, 2)], rng(), 50).value
     )
+
+
+def test_separation_counts_pairs_within_a_layer():
+    """One of two pairs is won in layer 1; heads of layer 0 have more, and do not count."""
+    means = torch.tensor([[9.0, 9.0, 9.0], [0.3, 0.1, 0.2]]).expand(5, 2, 3)
+    found = generality.separation("x", 0, means, [(1, 2)], 7)
+    assert (found.value, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 7)
+    assert generality.separation("x", 0, means, [(1, 0)], 7).value == 1
+    tied = generality.separation("x", 0, torch.zeros(5, 2, 3), [(1, 0)], 7)
+    assert tied.value == 0.5
+    everything = [(1, 0), (1, 1), (1, 2)]
+    assert math.isnan(generality.separation("x", 0, means, everything, 7).value)
+    assert math.isnan(generality.separation("x", 0, means, [], 7).value)
+
+
+def test_a_model_that_cannot_do_the_task_has_no_estimate_of_its_own():
+    excess = torch.rand(8, 2, 3, generator=torch.Generator().manual_seed(0))
+    given = {"": excess, "untrained": excess / 2}
+    for able in (True, False):
+        made = generality.answers("a", 3, given, [(1, 0)], able, rng(), 50)
+        names = [(e.part, e.null) for e in made]
+        assert names == [
+            ("a", ""),
+            ("a-heads", ""),
+            ("a", "untrained"),
+            ("a-heads", "untrained"),
+            ("a", "other heads"),
+        ]
+        assert [math.isnan(e.value) for e in made] == [not able, not able, False, False, False]
+
+
+def test_half_way_from_a_guess():
+    assert generality.least_accuracy(0.25) == 0.625
+
+
+def test_trials_have_an_estimate_for_every_seed():
+    excess = torch.rand(8, 2, 6, generator=torch.Generator().manual_seed(0))
+    given, heads = {0: excess, 1: excess}, {0: [(1, 0), (1, 3)], 1: []}
+    trials = generality.with_dealt_labels("x", given, heads, rng(), 50)
+    assert len(trials) == generality.DEALINGS
+    assert all([e.seed for e in trial] == [0, 1] for trial in trials)
+    assert len({trial[0].value for trial in trials}) > 3  # the heads differ from trial to trial
+    assert all(math.isnan(trial[1].value) for trial in trials)
 
 
 # --- English ---
@@ -232,7 +308,7 @@ def english():
 
 
 def test_english_lists_are_the_papers(english):
-    lists = generality.english_lists(english, rng(), 6, 4)
+    lists = prose.english_lists(english, rng(), 6, 4)
     for prompt in range(4):
         row, query = lists.tokens[prompt], int(lists.query[prompt])
         text = english.tokenizer.decode(row[1 : query + 1])
@@ -241,26 +317,21 @@ def test_english_lists_are_the_papers(english):
         assert "".join(lines) + text.split("\n")[-1] == text
         words = [line.replace(":", "").split() for line in [*lines, text.split("\n")[-1]]]
         side = [
-            tuple(
-                next(n for n, known in generality.ENGLISH.items() if w in known) for w in line[:2]
-            )
+            tuple(next(n for n, known in prose.ENGLISH.items() if w in known) for w in line[:2])
             for line in words
         ]
         assert [s == side[-1] for s in side[:-1]] == lists.right[prompt].tolist()
         assert all(
-            int(line[2]) == generality.SIDES.index(s)
+            int(line[2]) == prose.SIDES.index(s)
             for line, s in zip(words[:-1], side[:-1], strict=True)
         )
         assert not any(set(line[:2]) & set(words[-1]) for line in words[:-1])
-    m = generality.matching(english, lists)
-    assert (
-        m["right"].shape == (4, english.n_layers, english.n_heads)
-        and float((m["right"] + m["wrong"]).min()) > 0
-    )
+    seen = generality.looks(english, lists)
+    assert seen.shape == (4, english.n_layers, english.n_heads, 6) and float(seen.min()) > 0
 
 
 def test_english_translations_line_up(english):
-    paired, placed = generality.english_translations(english, rng(), 3)
+    paired, placed = prose.english_translations(english, rng(), 3)
     for texts, corresponds in ((paired, True), (placed, False)):
         for text, query in (texts.target().any(2)).nonzero().tolist():
             keys = texts.target()[text, query]
@@ -268,11 +339,8 @@ def test_english_translations_line_up(english):
             source = english.tokenizer.decode(
                 texts.tokens[text, here & (texts.word[text] == texts.word[text, query])]
             ).strip()
-            assert english.tokenizer.decode(texts.tokens[text, keys]).strip() in generality.FRENCH
+            assert english.tokenizer.decode(texts.tokens[text, keys]).strip() in prose.FRENCH
             said = english.tokenizer.decode(texts.tokens[text, : query + 1]).split()[-1]
-            assert (generality.FRENCH[source] == said) is corresponds
-    assert generality.translating(english, paired, placed)["excess"].shape == (
-        3,
-        english.n_layers,
-        english.n_heads,
-    )
+            assert (prose.FRENCH[source] == said) is corresponds
+    found = generality.following(english, paired)
+    assert found.shape == (3, english.n_layers, english.n_heads)

@@ -1,0 +1,233 @@
+"""Pages that are made from verdicts: the home page's scoreboard, and the claims with their rules.
+
+Beside every verdict stands what the same rule says where there is nothing to find. The home page
+has one row a claim, with the null that comes nearest to passing; the page of claims has every part,
+every null, the rates, and the past of rules that were changed after a result.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lib.report import cards, claims
+from pipeline.markup import table
+
+Row = dict[str, Any]
+ORDER = [claims.REPRODUCED, claims.PARTLY, claims.NOT, claims.UNDECIDED, claims.UNTESTABLE]
+PAPERS = {
+    "olsson2022": "Olsson et al. 2022",
+    "ren2024": "Ren et al. 2024",
+    "singh2024": "Singh et al. 2024",
+}
+OWN = "Questions of ours"
+
+
+def collected(results: Path, chapters: list[str]) -> dict[str, Row]:
+    """Every recorded verdict by claim id, with the chapter that gave it. Error: ValueError for a
+    claim that two chapters judge."""
+    found: dict[str, Row] = {}
+    for name in chapters:
+        for row in json.loads((results / name / "claims.json").read_text()):
+            if row["id"] in found:
+                raise ValueError(
+                    f"Claim {row['id']} is judged in {found[row['id']]['chapter']} and in {name}."
+                )
+            found[row["id"]] = row | {"chapter": name}
+    return found
+
+
+# --- the home page ---
+
+
+def scoreboard(found: dict[str, Row]) -> str:
+    """A line of counts per paper, and a row a claim: its verdict, the nearest null, its chapter."""
+    if not found:
+        return "No claim has been judged in this run yet.\n"
+    head = ("Claim", "Verdict", "The same rule on a null", "Chapter")  # a phone shows the first two
+    rows = [_short_row(row) for row in found.values()]
+    return _counts(found.values()) + "\n" + table(head, rows, "bk-scoreboard")
+
+
+def _counts(found: Iterable[Row]) -> str:
+    """How many claims of each paper came to which verdict; questions of ours apart."""
+    lines = []
+    for name, rows in groups(found):
+        counted = Counter(row["verdict"] for row in rows)
+        said = ", ".join(f"{counted[v]} {v}" for v in ORDER if counted[v])
+        kind = "" if name == OWN else f" {'claim' if len(rows) == 1 else 'claims'}"
+        lines.append(f"- **{name}**: {len(rows)}{kind} judged in this run; {said}.")
+    return "\n".join(lines) + "\n"
+
+
+def groups(
+    rows: Iterable[Any], of=lambda row: (row["paper"], row["own"])
+) -> list[tuple[str, list]]:
+    """Claims by paper, and questions of ours last; groups without any are left out. `of` gives
+    (paper, own)."""
+    by_name: dict[str, list] = {name: [] for name in (*PAPERS.values(), OWN)}
+    for row in rows:
+        paper, own = of(row)
+        by_name[OWN if own else PAPERS[paper]].append(row)
+    return [(name, some) for name, some in by_name.items() if some]
+
+
+def _short_row(row: Row) -> list[str]:
+    link = f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{row["id"]}</a>'
+    number, _, name = row["chapter"].partition("_")
+    chapter = f"{number.lstrip('0')} {name.replace('_', ' ')}"
+    return [
+        f"{link} {html.escape(row['statement'])}",
+        badge(row) + _chip(row, f"claims.html#rule-{row['id']}"),
+        html.escape(_nearest(row)),
+        f'<a href="chapters/{row["chapter"]}.html">{html.escape(chapter)}</a>',
+    ]
+
+
+def _nearest(row: Row) -> str:
+    """What the rule of the core says on the null on which it comes nearest to passing."""
+    part = lead(row)
+    if not part:
+        return "–"
+    if not part["nulls"]:
+        return f"none: {part['no_null']}"
+    order = [claims.REPRODUCED, claims.PARTLY, claims.NOT, claims.UNTESTABLE]
+    null = min(part["nulls"], key=lambda null: order.index(null["verdict"]))
+    return f"{null['name']}: {_said(null)}"
+
+
+def lead(row: Row) -> Row | None:
+    """The part of the core that stands for the claim; none where nothing was measured."""
+    parts = row["parts"]
+    core = [parts[name] for name in row["core"] if name in parts]
+    return next((p for p in core if p["verdict"] != claims.UNTESTABLE), core[0] if core else None)
+
+
+def _said(null: Row) -> str:
+    value = "nothing to measure" if null["measured"] is None else cards.short(null["measured"])
+    return f"{null['verdict']} ({value})"
+
+
+def badge(row: Row) -> str:
+    """The verdict in words, coloured; of one that holds partly, how much of it."""
+    style = f"bk-{row['verdict'].replace(' ', '-')}"
+    return f'<span class="{style}"><span class="bk-badge">{cards.in_words(row)}</span></span>'
+
+
+def _chip(row: Row, target: str) -> str:
+    """A mark for a claim of which some rule was changed after a result had been seen."""
+    changed = any(part["changed"] for part in row["parts"].values())
+    return f' <a class="bk-chip" href="{target}">rule revised</a>' if changed else ""
+
+
+# --- the page of claims ---
+
+
+def rules(every: dict[str, claims.Claim], found: dict[str, Row]) -> str:
+    """A page with every claim: an overview per paper, then its parts, nulls, rates and past."""
+    lines = ["# Claims and rules", "", RULES_INTRO, ""]
+    for name, some in groups(every.values(), lambda claim: (claim.paper, claim.own)):
+        judged = [found[claim.id] for claim in some if claim.id in found]
+        lines += [f"## {name}", ""]
+        lines += [_counts(judged), _overview(judged)] if judged else []
+        lines += [_claim(claim, found.get(claim.id)) for claim in some]
+    return "\n".join(lines)
+
+
+def _overview(rows: list[Row]) -> str:
+    said = "The question" if rows[0]["own"] else "The paper reports"
+    head = ("Claim", "Verdict", "Statement", said, "Measured here", "The same rule on a null")
+    return table(head, [_full_row(row) for row in rows], "bk-overview")
+
+
+def _full_row(row: Row) -> list[str]:
+    part = lead(row)
+    return [
+        f'<a href="#rule-{row["id"]}">{row["id"]}</a>',
+        badge(row) + _chip(row, f"#rule-{row['id']}"),
+        html.escape(row["statement"]),
+        html.escape(row["reported"]),
+        html.escape(cards.measured(row) if part else row.get("why", "–")),
+        _nulls(part) if part else "–",
+    ]
+
+
+def _nulls(part: Row) -> str:
+    """Every null of a part, and how often its rule passes in repeated trials, a line each."""
+    said = [f"{null['name']}: {_said(null)}" for null in part["nulls"]]
+    said = said or [f"none: {part['no_null']}"]
+    said += [f"{rate['kind']}: {rate['passed']} of {rate['of']}" for rate in part["rates"]]
+    return "<br>".join(map(html.escape, said))
+
+
+def _claim(claim: claims.Claim, row: Row | None) -> str:
+    """One claim: what is said, the verdict, a row a part, and the past of its rules."""
+    said = badge(row) if row else "not judged in this run"
+    said += f": {html.escape(row['why'])}" if row and row.get("why") else ""
+    facts = (
+        f'<p id="rule-{claim.id}">{html.escape(claim.statement)}<br>'
+        f"{cards.source(claim.own)}: {html.escape(claim.reported)}</p>"
+    )
+    judged = row["parts"] if row else {}
+    rows = [_part(name, rule, judged.get(name)) for name, rule in claim.parts.items()]
+    head = ("Part", "Verdict", "Measured", "The same rule on a null", "The rule")
+    past = "".join(_past(name, part) for name, part in judged.items())
+    parts = table(head, rows, "bk-rules")
+    return f"### {claim.id}\n\n{facts}\n<p>Verdict: {said}</p>\n\n{parts}\n{past}\n"
+
+
+def _part(name: str, rule: claims.Rule, part: Row | None) -> list[str]:
+    named = html.escape(name)
+    if part is None:
+        return [named, "–", "–", html.escape(", ".join(rule.nulls) or "–"), _sentence(rule)]
+    measured = html.escape(cards.measured(part))
+    return [named, f"<em>{part['verdict']}</em>", measured, _nulls(part), _sentence(rule)]
+
+
+def _sentence(rule: claims.Rule) -> str:
+    return html.escape(rule.sentence())
+
+
+def _past(name: str, part: Row) -> str:
+    """What a rule was before it was changed, folded under its mark."""
+    return "".join(
+        '<details class="bk-past"><summary><span class="bk-chip">rule revised</span> '
+        f"{html.escape(name)}, {change['date']}</summary>"
+        f"<p>{html.escape(cards.past(change))}</p></details>"
+        for change in part["changed"]
+    )
+
+
+RULES_INTRO = """\
+A claim has one or more parts, and each part a rule: what is measured, and on which side of which
+tolerance the claim puts it, with the reason for that tolerance.
+
+A rule should stand before the numbers that it judges.
+Where a rule was changed after a result had been seen, it carries the mark *rule revised*: with
+the date, the rule as it was, why it was changed, and what the old rule says of the present
+numbers.
+
+A rule that always passes says nothing.
+So each is also tried where there is nothing to find: on an untrained model, on labels dealt anew,
+on heads that should not do it; by the same code, and judged by the same rule.
+What it says there stands beside the verdict, or the reason why no such null is possible.
+Where trials are cheap they are repeated, and the page says how often the rule passes where there
+is nothing to find (*false alarms*, which should be at most one in twenty) and where the thing was
+put in by hand (*found where planted*, which should be at least nine in ten).
+
+- *reproduced*: the 95 % interval lies on the claimed side of the tolerance in the share of seeds
+  that the rule names.
+- *partly*: the direction is the claimed one but some interval crosses the tolerance, or some
+  parts hold and others do not; then the verdict says how many. A claim without its core part is
+  not *partly*.
+- *not reproduced*: every interval lies on the other side, or the mean points against the claim.
+- *undecided*: the rule would pass, but some null does as well by it, or it gives more than one
+  false alarm in twenty trials; so it says nothing here, however large its number.
+- *not testable here*: the run cannot answer, and the chapter says why.
+
+Each verdict is about the trained models of this run alone, one a seed, with intervals over their
+texts: what holds in these runs need not hold in the next."""

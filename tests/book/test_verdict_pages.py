@@ -1,0 +1,131 @@
+"""The pages of verdicts: nulls beside them, marks of change, questions of ours apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from lib.measures.statistics import Estimate, Rate
+from lib.report import claims
+from pipeline import verdicts
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUND = {"light": "#ffffff", "dark": "#14181e"}  # of the theme's pages
+
+
+def claim(name: str, own: bool = False, **parts: dict) -> claims.Claim:
+    rules = {
+        part: {
+            "measure": f"how much of {part}",
+            "side": "above",
+            "tolerance": 0.5,
+            "reason": "half of what the paper has",
+            "nulls": ["untrained"],
+            **changes,
+        }
+        for part, changes in parts.items()
+    }
+    said = {"statement": f"Statement of {name}.", "reported": "Much.", "chapter": "04_some_name"}
+    return claims.Claim(id=name, paper="ren2024", own=own, parts=rules, **said)
+
+
+def judged(of: claims.Claim, values: dict[str, float], null: float, rates=()) -> dict:
+    """The record of a claim whose parts have these values in three seeds, and that value on the
+    null."""
+    found = []
+    for part, value in values.items():
+        for seed in range(3):
+            found.append(Estimate(part, seed, value, value - 0.1, value + 0.1, 8))
+        found.append(Estimate(part, 0, null, null - 0.1, null + 0.1, 8, "untrained"))
+    return claims.judge(of, found, rates) | {"chapter": of.chapter}
+
+
+CHANGED = {"changed": [{"date": "2026-01-31", "was": {"tolerance": 0.95}, "why": "too strict"}]}
+CLAIMS = {
+    "R1": claim("R1", all={}),
+    "R2": claim("R2", a=CHANGED, b={}),
+    "R3": claim("R3", all={}),
+    "R4": claim("R4", own=True, all={}),
+    "R5": claim("R5", all={}),
+}
+ALARMS = [Rate("all", "false alarms on shuffled labels", 2, 100)]
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, dict]:
+    rows = {
+        "R1": judged(CLAIMS["R1"], {"all": 0.9}, 0.1, ALARMS),
+        "R2": judged(CLAIMS["R2"], {"a": 0.9, "b": 0.1}, 0.1),
+        "R3": judged(CLAIMS["R3"], {"all": 0.9}, 0.8),
+        "R4": judged(CLAIMS["R4"], {"all": 0.1}, 0.0),
+    }
+    why = {"why": "No such model.", "chapter": "04_some_name"}
+    return rows | {"R5": claims.not_testable(CLAIMS["R5"], "No such model.") | why}
+
+
+def table(page: str, style: str) -> list[list[str]]:
+    rows = BeautifulSoup(page, "html.parser").select(f".{style} tbody tr")
+    return [[cell.get_text(" ", strip=True) for cell in row.select("td")] for row in rows]
+
+
+def test_the_scoreboard_counts_papers_and_questions_of_ours_apart(found):
+    page = verdicts.scoreboard(found)
+    counts = (
+        "4 claims judged in this run; 1 reproduced, 1 partly, 1 undecided, 1 not testable here."
+    )
+    assert f"- **Ren et al. 2024**: {counts}" in page
+    assert "- **Questions of ours**: 1 judged in this run; 1 not reproduced." in page
+
+
+def test_every_row_has_its_null_beside_it(found):
+    rows = {row[0].split()[0]: row for row in table(verdicts.scoreboard(found), "bk-scoreboard")}
+    assert rows["R1"][1:] == ["reproduced", "untrained: not reproduced (0.1)", "4 some name"]
+    assert rows["R2"][1] == "partly: 1 of 2 parts rule revised"
+    assert rows["R3"][1:3] == ["undecided", "untrained: reproduced (0.8)"]
+    assert rows["R5"][1:3] == ["not testable here", "–"]
+
+
+def test_the_null_that_comes_nearest_to_passing_is_shown(found):
+    row = dict(found["R1"])
+    part = row["parts"]["all"]
+    far, near = part["nulls"][0], part["nulls"][0] | {"name": "other heads", "verdict": "partly"}
+    row["parts"] = {"all": part | {"nulls": [far, near]}}
+    assert "other heads: partly (0.1)" in verdicts.scoreboard({"R1": row})
+
+
+def test_the_claims_page_has_parts_nulls_rates_and_the_past(found):
+    page = verdicts.rules(CLAIMS, found)
+    soup = BeautifulSoup(page, "html.parser")
+    assert "false alarms on shuffled labels: 2 of 100" in page
+    past = soup.select_one("details.bk-past").get_text()
+    assert "2026-01-31" in past and "above 0.95" in past and "not reproduced" in past
+    assert page.index("## Ren et al. 2024") < page.index("## Questions of ours") < page.index("R4")
+    assert all(soup.find(id=f"rule-{name}") for name in CLAIMS)
+    assert "No such model." in page and "A question of ours" in page
+
+
+def test_claims_that_no_chapter_has_judged_are_named():
+    page = verdicts.rules(CLAIMS, {})
+    assert page.count("not judged in this run") == len(CLAIMS) and "untrained" in page
+
+
+@pytest.mark.parametrize("theme", GROUND)
+def test_the_words_of_verdicts_can_be_read_on_the_page(theme):
+    """At least 4.5 to 1 against the ground."""
+    style = (ROOT / "book" / "_static" / "book.css").read_text()
+    start = ":root {" if theme == "light" else 'html[data-theme="dark"] {'
+    line = next(line for line in style.splitlines() if line.startswith(start))
+    colours = re.findall(r"#[0-9a-f]{6}", line)
+    assert len(colours) == 5
+    for colour in colours:
+        dark, light = sorted(map(luminance, (colour, GROUND[theme])))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, colour
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return sum(v * w for v, w in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
