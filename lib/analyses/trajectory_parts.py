@@ -72,7 +72,7 @@ class Parts:
     def excess(self, part: str, run: Trajectory) -> Estimate:
         """That share, less the share of a curve with the same onset that flattens all the time."""
         smooth = trajectory_nulls.flattening(run)
-        flat = float(_share(smooth, smooth.scores.mean(0)))
+        flat = smooth.held
         return self.estimate(part, [run], _scores, lambda r, drawn: _share(r, drawn) - flat)
 
     def formed_later(self, part: str, runs: Sequence[Trajectory]) -> Estimate:
