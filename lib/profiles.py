@@ -31,7 +31,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _no_pair(places: list[str]) -> list[str]:
-    """A series shows a course only from three points on. Error: ValueError for one or two."""
+    """A series shows a trajectory only from three points on. Error: ValueError for one or two."""
     if len(places) in (1, 2):
         raise ValueError("name at least three, or none")
     return places
@@ -135,10 +135,10 @@ class Detection(Group):
     )
 
 
-class Courses(Group):
+class Trajectories(Group):
     """Models followed through training (chapters 2 and 3)."""
 
-    course_texts: int = Field(
+    trajectory_texts: int = Field(
         128,
         ge=2,
         le=10_000,
@@ -258,7 +258,7 @@ class Generality(Group):
     )
 
 
-class Profile(Run, Model, Detection, Courses, Interventions, RelationIndex, Generality):
+class Profile(Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality):
     """All parameters of all chapters."""
 
 

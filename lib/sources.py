@@ -12,6 +12,7 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 LIB = Path(__file__).resolve().parent
@@ -31,14 +32,18 @@ def closure(
         name = waiting.pop()
         if name not in found | without:
             found.add(name)
-            waiting += imported(ast.parse(file(name, lib).read_text(encoding="utf-8")), lib)
+            waiting += _among(_read(file(name, lib))[0], lib)
     return sorted(found)
 
 
 def imported(tree: ast.Module, lib: Path = LIB) -> set[str]:
     """Modules of lib that a syntax tree imports, anywhere in it, or names as a string such as
     "lib.data.worlds"."""
-    return {name for named in _named(tree) for name in _modules(named, lib)}
+    return _among(_named(tree), lib)
+
+
+def _among(named: Iterable[str], lib: Path) -> set[str]:
+    return {name for dotted in named for name in _modules(dotted, lib)}
 
 
 def file(name: str, lib: Path = LIB) -> Path:
@@ -56,8 +61,21 @@ def file(name: str, lib: Path = LIB) -> Path:
 def digest(names: Iterable[str], lib: Path = LIB) -> str:
     """Sixteen hex digits over the syntax trees of modules, without docstrings; comments and layout
     are not in them anyway."""
-    trees = (bare(ast.parse(file(name, lib).read_text(encoding="utf-8"))) for name in names)
-    return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16]
+    said = (_read(file(name, lib))[1] for name in names)
+    return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> tuple[frozenset[str], str]:
+    """What a file names under lib, and what it says."""
+    now = path.stat()
+    return _parsed(path, now.st_mtime_ns, now.st_size)
+
+
+@cache
+def _parsed(path: Path, _time: int, _size: int) -> tuple[frozenset[str], str]:
+    """Parsed once a version, for a build asks many times."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(_named(tree)), bare(tree)
 
 
 def bare(tree: ast.Module | ast.Interactive) -> str:

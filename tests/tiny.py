@@ -32,7 +32,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from lib.data import abstraction
+from lib.data import english
 from lib.models import opening
 from lib.models.organisms import OrganismConfig
 
@@ -180,7 +180,7 @@ def save_gpt2(directory: Path, seed: int = 0, context: int = 256) -> Path:
     text."""
     words = ByteLevelBPETokenizer()
     words.train_from_iterator(
-        [f" {word}\n" for group in abstraction.ENGLISH.values() for word in group],
+        [f" {word}\n" for group in english.ENGLISH.values() for word in group],
         vocab_size=320,
         show_progress=False,
     )

@@ -1,32 +1,24 @@
-"""What taking heads out costs: in-context learning, loss, and the direction of the phase change
-(Olsson et al., argument 3).
+"""What taking heads out costs: in-context learning and loss (Olsson et al., argument 3).
 
-Idea. A `Bench` holds a model and texts, and the clean pass over them: losses, attention patterns,
-donors for heads that
-are taken out. Any number of sets of heads is then removed in one of six ways (`HOW` x patterns held
-or free), and what
-comes back are losses per token, from which four numbers follow, each a ratio of sums over texts
-with its interval:
+Idea. A `CleanRun` holds a model, texts, and the pass in which nothing is touched: its losses, its
+attention patterns, donors for heads that are taken out. Any number of sets of heads is then removed
+in one of six ways (`HOW` x patterns held or free), and what comes back are losses per token:
 
-    bench = Bench.of(opened, tokens, *windows(opened.context))
-    gone = bench.without([[(1, 2)], [(1, 2), (1, 6)]], how="zero", held=True)    # [set, text,
-    position]
-    bench.share_lost(gone, rng)      # of the in-context score
-    undone(gone - bench.clean, after - before, rng)     # of the phase change
-    recovered(gone[0], with_ideal_pattern, bench.clean, rng)    # of the loss that removing the
-    heads cost
+    run = on_repeats(opened, rng, length=20, repeats=3, examples=8)
+    gone = run.without([[(1, 2)], [(1, 2), (1, 6)]], how="zero", held=True)  # [set, text, position]
+    run.share_lost(gone, rng)                                                # of in-context score
 
 Caveat. The in-context score is a difference of losses: it also "improves" when early tokens get
-worse. Look at both ends
-(`bench.table`) before calling a rise in the score more learning.
+worse. Look at both ends (`CleanRun.table`) before calling a rise in the score more learning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
+from math import comb, prod
 
 import numpy as np
 import pandas as pd
@@ -47,48 +39,25 @@ Heads = ablation.Heads
 Sets = list[list[tuple[int, int]]]
 
 
-def windows(context: int) -> tuple[slice, slice]:
-    """Early and late positions of per-token losses: of 64 tokens, those from 3 to 8 and from 53 to
-    62, else in proportion.
-
-    A loss at place i is that of token i + 1. Error: ValueError for a context too short for two
-    windows.
-    """
-    if context < 16:
-        raise ValueError(
-            f"A context of {context} tokens is too short for an early and a late window; at least 16 are needed."
-        )
-    at = [round(place * context / 64) for place in (2, 8, 52, 62)]
-    return slice(at[0], at[1]), slice(at[2], at[3])
-
-
-def block_windows(length: int, repeats: int, bos: bool) -> tuple[slice, slice]:
-    """Early and late for repeated random tokens: the first block, without its first token, and the
-    last block."""
-    first = int(bos)
-    return slice(first, first + length - 1), slice(
-        first + (repeats - 1) * length - 1, first + repeats * length - 1
-    )
-
-
 @dataclass(frozen=True)
-class Bench:
-    """A model, texts, and the clean pass over them. Donors and clean patterns are read when they
-    are first needed."""
+class CleanRun:
+    """A model, texts, and the losses of the pass in which nothing is touched. Donors and patterns
+    of that pass are read when they are first needed."""
 
     opened: object
     tokens: Int[Tensor, "text token"]
     early: slice
     late: slice
-    clean: Float[Tensor, "text position"]
+    losses: Float[Tensor, "text position"]
 
     @classmethod
-    def of(cls, opened, tokens: Int[Tensor, "text token"], early: slice, late: slice) -> Bench:
+    def of(cls, opened, tokens: Int[Tensor, "text token"], early: slice, late: slice) -> CleanRun:
         """Run the clean pass. Error: ValueError for a single text, whose resampled heads would get
         their own output back."""
         if len(tokens) < 2:
             raise ValueError(
-                "Ablation needs at least two texts: with one, a resampled head would get its own output back."
+                "Ablation needs at least two texts: with one, a resampled head would get its own "
+                "output back."
             )
         return cls(opened, tokens, early, late, capture.token_losses(opened, tokens))
 
@@ -98,9 +67,9 @@ class Bench:
         return capture.patterns(self.opened, self.tokens)
 
     @cached_property
-    def donors(self) -> dict[str, Float[Tensor, "layer #text #query head d_head"] | None]:
-        """What takes a removed head's place: nothing, its mean over texts and positions, its output
-        in the text before."""
+    def donors(self) -> dict[str, Float[Tensor, "layer #text #query head d_head"]]:
+        """What takes a removed head's place: its mean over texts and positions, or its output in
+        the text before."""
         z = ablation.outputs(self.opened, self.tokens)
         return {"mean": z.mean((1, 2), keepdim=True), "resample": z.roll(1, 1)}
 
@@ -109,13 +78,12 @@ class Bench:
     ) -> Float[Tensor, "set text position"]:
         """Losses with each set of heads removed; `held`: all patterns stay as in the clean pass
         (pattern-preserving)."""
-        removed = ablation.sets(groups, self.opened)
         donor = None if how == "zero" else self.donors[how]
         at_once = max(1, LOGITS // (self.tokens.numel() * self.opened.vocabulary))
         return ablation.run(
             self.opened,
             self.tokens,
-            removed,
+            ablation.sets(groups, self.opened),
             donor,
             self.patterns if held else None,
             side_by_side=min(16, at_once),
@@ -125,6 +93,13 @@ class Bench:
         """Losses with patterns [#text, query, key] put in place of those of some heads; the rest
         runs on from there."""
         return ablation.run(self.opened, self.tokens, ablation.sets([[]], self.opened), put=put)[0]
+
+    def holding(
+        self, patterns: Float[Tensor, "layer text head query key"]
+    ) -> Float[Tensor, "text position"]:
+        """Losses with every head looking where it is told to, and nothing else touched."""
+        nothing = ablation.sets([[]], self.opened)
+        return ablation.run(self.opened, self.tokens, nothing, hold=patterns)[0]
 
     def score(self, losses: Float[Tensor, "*set text position"]) -> Float[Tensor, "*set text"]:
         """In-context score of each text, in nats."""
@@ -138,7 +113,7 @@ class Bench:
     ) -> Interval:
         """Share of the in-context score that is gone, for each set: 1 is all of it, negative is a
         better score than before."""
-        clean = self.score(self.clean)
+        clean = self.score(self.losses)
         return ratio((clean - self.score(losses)).movedim(-1, 0), clean, rng, resamples)
 
     def row(
@@ -147,25 +122,22 @@ class Bench:
         """Share of the in-context score lost, and the change of the loss at both ends, averaged
         over sets of heads.
 
-        The interval is that over texts for a single set, and the middle 95 % of the sets where
-        there are several.
+        The interval is that over texts for a single set, and the whole range where there are
+        several.
         """
         losses = self.without(groups, how, held)
         share = self.share_lost(losses, rng, resamples)
-        among = torch.quantile(share.value, torch.tensor([0.025, 0.975]))
-        low, high = (share.low[0], share.high[0]) if len(groups) == 1 else among
-        cost = (losses - self.clean).mean((0, 1))
-        ends = {
-            "early": cost[self.early].mean(),
-            "late": cost[self.late].mean(),
-            "all": cost.mean(),
-        }
+        ends = share.low, share.high
+        if len(groups) > 1:
+            ends = share.value, share.value
+        cost = (losses - self.losses).mean((0, 1))
         row = {
             "share_lost": share.value.mean(),
-            "low": low,
-            "high": high,
-            "score": self.score(losses).mean(),
-        } | ends
+            "low": ends[0].min(),
+            "high": ends[1].max(),
+            "early": cost[self.early].mean(),
+            "late": cost[self.late].mean(),
+        }
         return {name: float(value) for name, value in row.items()}
 
     def table(
@@ -179,224 +151,133 @@ class Bench:
         of sets) of heads."""
         rows = []
         for how, held in ways:
-            labels = {"how": how, "patterns": "held" if held else "free", "sets": None}
-            rows += [
-                {"removed": name}
-                | labels
-                | {"sets": len(sets)}
-                | self.row(sets, how, held, rng, resamples)
-                for name, sets in groups.items()
-            ]
+            labels = {"how": how, "patterns": "held" if held else "free"}
+            for name, sets in groups.items():
+                row = self.row(sets, how, held, rng, resamples)
+                rows.append({"removed": name, "sets": len(sets)} | labels | row)
         return pd.DataFrame(rows)
 
 
-def own_bench(name: str, seed: int, p, rng: np.random.Generator, kind: str | None = None) -> Bench:
+def on_own_texts(
+    name: str, seed: int, p, rng: np.random.Generator, kind: str | None = None
+) -> CleanRun:
     """One of the book's own models after training, on `p.texts` fresh texts like those that it was
     trained on; `kind`: of a world."""
-    opened = opening.open_organism(name, seed, p)
     corpus = training.RECIPES[name].make_corpus()
-    texts = (
-        corpus.batch(rng, p.texts) if kind is None else corpus.documents(rng, p.texts, kind).tokens
-    )
-    return Bench.of(opened, torch.from_numpy(texts), *windows(opened.context))
+    drawn = corpus.documents(rng, p.texts, kind).tokens if kind else corpus.batch(rng, p.texts)
+    opened = opening.open_organism(name, seed, p)
+    return CleanRun.of(opened, torch.from_numpy(drawn), *scores.windows(opened.context))
 
 
-def repeats_bench(
+def before_training(run: CleanRun, name: str, seed: int, p) -> CleanRun:
+    """The same texts read by the same model at step 0."""
+    opened = opening.open_organism(name, seed, p, step=0)
+    return CleanRun.of(opened, run.tokens, run.early, run.late)
+
+
+def on_repeats(
     opened, rng: np.random.Generator, length: int, repeats: int, examples: int
-) -> Bench:
+) -> CleanRun:
     """Any model on repeated random tokens."""
     tokens = detection.random_repeats(opened, rng, length, repeats, examples)
-    return Bench.of(opened, tokens, *block_windows(length, repeats, opened.bos is not None))
+    windows = scores.block_windows(length, repeats, opened.bos is not None)
+    return CleanRun.of(opened, tokens, *windows)
 
 
-def over_training(
-    name: str, seed: int, p, tokens: Int[Tensor, "text token"]
-) -> tuple[list[int], Float[Tensor, "snapshot text position"]]:
-    """Steps of the snapshots of one of the book's own models, and the losses of each of them on the
-    texts."""
-    kept = opening.organism_snapshots(name, seed, p)
-    opened = opening.open_model(kept[min(kept)])
-    losses = [
-        capture.token_losses(o, tokens) for _, o in opening.snapshots_in_turn(opened, kept.values())
-    ]
-    return list(kept), torch.stack(losses)
+# --- which heads beside which ---
 
 
-def checkpoint_losses(p, tokens: Int[Tensor, "text token"]) -> list[Float[Tensor, "text position"]]:
-    """Losses of the first and the last of a profile's `checkpoints` (directories, or revisions of
-    its `model`)."""
-    places = opening.checkpoints(p)
-    return [
-        capture.token_losses(opening.open_named(p, *place), tokens)
-        for place in (places[0], places[-1])
-    ]
+def controls(heads: Heads, opened, rng: np.random.Generator, draws: int) -> tuple[Sets, str]:
+    """At most `draws` distinct sets of as many heads, and what they are; all such sets where there
+    are no more.
 
-
-# --- numbers with intervals over texts ---
-
-
-def undone(
-    effect: Float[Tensor, "*set text position"],
-    change: Float[Tensor, "text position"],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> Interval:
-    """Effect on per-token losses along the before-and-after vector, in units of that vector's
-    length.
-
-    effect: losses with heads removed minus clean losses; change: losses after minus before the
-    phase change. The paper's
-    dot product with the unit vector, divided by the length of the change: -1 means that all of the
-    change is undone.
+    In each layer as many other heads; where it has too few, all of them and, to make up the number,
+    some of the heads themselves. If their layers have no other head at all: heads of other layers.
     """
-    return ratio(torch.einsum("...tp,tp->t...", effect, change), (change**2).sum(1), rng, resamples)
+    chosen, layers = set(heads), sorted({layer for layer, _ in heads})
+    every = [(i, h) for i in range(opened.n_layers) for h in range(opened.n_heads)]
+    others = [head for head in every if head not in chosen]
+    if heads and not any(layer in layers for layer, _ in others):
+        number = min(len(heads), len(others))
+        return _distinct([(others, number)], rng, draws), f"{number} heads of other layers"
+    pools, filled = [], False
+    for layer in layers:
+        own, rest = ([h for h in some if h[0] == layer] for some in (heads, others))
+        pools.append((rest, min(len(own), len(rest))))
+        if len(rest) < len(own):
+            pools.append((own, len(own) - len(rest)))
+            filled = True
+    what = "as many other heads of the same layers"
+    return _distinct(pools, rng, draws), what + (", filled up with some of these" if filled else "")
 
 
-def recovered(
-    gone: Float[Tensor, "text position"],
-    put: Float[Tensor, "text position"],
-    clean: Float[Tensor, "text position"],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> Interval:
-    """Share of the loss that removing heads costs which an ideal pattern in their place gives back:
-    1 is all of it."""
-    return ratio((gone - put).mean(1), (gone - clean).mean(1), rng, resamples)
+def _distinct(
+    pools: list[tuple[list[tuple[int, int]], int]], rng: np.random.Generator, draws: int
+) -> Sets:
+    """Different sets that take a number of heads from each pool: all of them, or `draws`."""
+    if prod(comb(len(pool), n) for pool, n in pools) <= draws:
+        picks = product(*(combinations(pool, n) for pool, n in pools))
+        return [[head for part in pick for head in part] for pick in picks]
+    found = set()
+    while len(found) < draws:
+        taken = [(pool, rng.permutation(len(pool))[:n]) for pool, n in pools]
+        found.add(tuple(sorted(pool[i] for pool, picks in taken for i in picks)))
+    return [list(heads) for heads in sorted(found)]
 
 
 # --- parts of claims ---
 
 
 def joint(
-    seed: int, bench: Bench, heads: Heads, others: Sets, rng: np.random.Generator, resamples: int
+    seed: int, run: CleanRun, groups: Sets, rng: np.random.Generator, resamples: int
 ) -> list[Estimate]:
-    """Parts of O10 and O10-same-layers: share of the in-context score lost without all `heads`,
-    zeroed with patterns held or set to their
-    mean with patterns free, and without as many others (mean over the sets). Not a number where
-    there are no heads."""
+    """Parts of O10 and O10-same-layers: share of the in-context score lost without a set of heads
+    (mean over sets), zeroed with patterns held, or set to their mean with patterns free. Not a
+    number where there are no heads."""
     losses = {
-        "joint": bench.without([heads], held=True)[0],
-        "joint-mean": bench.without([heads], "mean")[0],
-        "others": bench.without(others, held=True).mean(0),
+        "joint": run.without(groups, held=True).mean(0),
+        "joint-mean": run.without(groups, "mean").mean(0),
     }
-    none = float("nan") if not heads else 0.0
+    none = 0.0 if any(groups) else float("nan")
     return [
-        Estimate.of(part, seed, bench.share_lost(lost + none, rng, resamples), len(lost))
+        Estimate.of(part, seed, run.share_lost(lost + none, rng, resamples), len(lost))
         for part, lost in losses.items()
     ]
 
 
-def spared(
-    part: str,
-    seed: int,
-    bench: Bench,
-    heads: Heads,
-    rng: np.random.Generator,
-    resamples: int,
-    least: float = 0.1,
+def as_part(estimates: Sequence[Estimate], part: str, null: str = "") -> list[Estimate]:
+    """The numbers of `joint` with held patterns as those of another part."""
+    return [replace(e, part=part, null=null) for e in estimates if e.part == "joint"]
+
+
+def better_without(
+    part: str, seed: int, run: CleanRun, heads: Heads, rng: np.random.Generator, resamples: int
 ) -> Estimate:
-    """Share of the heads whose removal, one at a time with patterns held, costs at most `least` of
-    the in-context score."""
-    losses = bench.without([[head] for head in heads], held=True)
-    clean = bench.score(bench.clean)
-    draws = ratio_draws((clean - bench.score(losses)).T, clean, rng, resamples)
-    return Estimate.of(part, seed, interval((draws <= least).float().mean(1)), len(clean))
+    """Share of the heads whose removal, one at a time with patterns held, leaves a better
+    in-context score."""
+    if not heads:
+        return Estimate(part, seed, *[float("nan")] * 3, len(run.losses))
+    clean = run.score(run.losses)
+    lost = clean - run.score(run.without([[head] for head in heads], held=True))
+    drawn = ratio_draws(lost.T, clean, rng, resamples)
+    return Estimate.of(part, seed, interval((drawn < 0).float().mean(1)), len(clean))
 
 
 def last_layer(
-    part: str, seed: int, bench: Bench, rng: np.random.Generator, resamples: int
+    part: str, seed: int, run: CleanRun, layers: Sets, rng: np.random.Generator, resamples: int
 ) -> Estimate:
-    """Share of the in-context score lost without the last layer's heads, less that without the
-    costliest earlier layer's."""
-    layers = [
-        [(layer, head) for head in range(bench.opened.n_heads)]
-        for layer in range(bench.opened.n_layers)
-    ]
-    clean = bench.score(bench.clean)
-    draws = ratio_draws(
-        (clean - bench.score(bench.without(layers, held=True))).T, clean, rng, resamples
-    )
-    return Estimate.of(part, seed, interval(draws[:, -1] - draws[:, :-1].max(1).values), len(clean))
+    """Share of the in-context score lost without the last of some sets of heads, less that without
+    the costliest other; each set the heads of a layer, say."""
+    clean = run.score(run.losses)
+    lost = clean - run.score(run.without(layers, held=True))
+    drawn = ratio_draws(lost.T, clean, rng, resamples)
+    least = drawn[:, -1] - drawn[:, :-1].amax(1)
+    return Estimate.of(part, seed, interval(least), len(clean))
 
 
-# --- which heads ---
-
-
-def controls(heads: Heads, opened, rng: np.random.Generator, draws: int) -> tuple[Sets, str]:
-    """Random sets of as many other heads, and what they are; drawn anew, or all of them where there
-    are few.
-
-    From the same layers if each has enough other heads, else from all layers, else all other heads
-    together.
-    """
-    others = [
-        (layer, head)
-        for layer in range(opened.n_layers)
-        for head in range(opened.n_heads)
-        if (layer, head) not in set(heads)
-    ]
-    try:
-        return ablation.matched_random(
-            heads, opened, rng, draws
-        ), "as many other heads of the same layers"
-    except ValueError:
-        if len(others) <= len(heads):
-            return [others], f"all {len(others)} other heads, of any layer"
-    every = list(combinations(others, len(heads))) if len(others) <= 12 else []
-    if 0 < len(every) <= draws:
-        return [list(group) for group in every], "every set of as many other heads, of any layer"
-    picks = [rng.choice(len(others), len(heads), replace=False) for _ in range(draws)]
-    return [[others[i] for i in pick] for pick in picks], "as many other heads, of any layer"
-
-
-def looking_back(
-    opened, tokens: Int[Tensor, "text token"], threshold: float, before_layer: int
-) -> list[tuple[int, int]]:
-    """Previous-token heads below a layer: at least `threshold` of their attention on the token
-    before, on average over
-    the queries whose token is new. (Where a token has been seen, nothing needs to be noted for
-    later.)"""
-    target = scores.previous_target(tokens) & scores.first_occurrence(tokens)[:, :, None]
-    weight = scores.weights({"previous": target}).to(opened.device)
-    layers = range(before_layer)
-    if not layers:
-        return []
-    found = capture.stream(
-        opened,
-        tokens,
-        lambda layer, z, pattern: {"score": scores.attention_to(pattern, weight)[0].mean(0)},
-        layers,
-    )["score"]
-    return [
-        (layer, head)
-        for layer in layers
-        for head in range(opened.n_heads)
-        if found[layer, head] >= threshold
-    ]
-
-
-def uniform_pattern(length: int) -> Float[Tensor, "1 position position"]:
-    """Attention spread evenly over all positions so far: a pattern that knows nothing of the
-    text."""
-    even = torch.ones(length, length).tril()
-    return (even / even.sum(1, keepdim=True))[None]
-
-
-def change_window(score: Float[Tensor, "snapshot"], share: float = 1 / 3) -> tuple[int, int]:
-    """Snapshots just before and after the phase change, from the derivative of the in-context score
-    as in the paper.
-
-    The window grows from the steepest interval between two snapshots to both sides, as long as the
-    fall from one snapshot
-    to the next is at least `share` of the steepest. Error: ValueError for fewer than two snapshots.
-    """
-    if len(score) < 2:
-        raise ValueError("A phase change needs at least two snapshots of training.")
-    fall = score[:-1] - score[1:]
-    before = after = int(fall.argmax())
-    least = share * float(fall.max())
-    while before > 0 and fall[before - 1] >= least:
-        before -= 1
-    while after + 1 < len(fall) and fall[after + 1] >= least:
-        after += 1
-    return before, after + 1
+def by_layer(opened, rng: np.random.Generator | None = None) -> Sets:
+    """All heads, layer by layer; with `rng` dealt anew, so that the sets mean nothing."""
+    every = [(i, h) for i in range(opened.n_layers) for h in range(opened.n_heads)]
+    order = range(len(every)) if rng is None else rng.permutation(len(every))
+    mixed, size = [every[i] for i in order], opened.n_heads
+    return [mixed[i : i + size] for i in range(0, len(mixed), size)]

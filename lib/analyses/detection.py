@@ -30,35 +30,55 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lib.measures import circuits, scores
-from lib.measures.statistics import Estimate, bootstrap_mean
+from lib.measures import circuits, scores, statistics
+from lib.measures.statistics import Estimate, Interval, bootstrap_mean
 from lib.tracing import capture
 
-OFFSETS = (
-    -3,
-    -2,
-    2,
-    3,
-)  # of the matched-offset null: near enough to be as old, far enough to be other tokens
-LABELS = ("induction head", "positional copier", "previous-token head", "other")
+# Of the matched-offset null: near enough to be as old, far enough to be other tokens.
+OFFSETS = (-3, -2, 2, 3)
+LABELS = (
+    "induction head",
+    "weak induction head",
+    "positional copier",
+    "previous-token head",
+    "other",
+)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What `detect` found. `heads`: one row a head, with its name `layer.head`, its scores, the
-    upper end of its nulls
-    and its label; `lengths`: one row per head and repeat length, with intervals."""
+    """What `detect` found.
+
+    heads: one row a head, with its name `layer.head`, its scores, the upper end of its nulls and
+    its label. lengths: one row per head and repeat length, with intervals. length: the one at which
+    copying is measured. samples: prefix matching of each sequence at each length and, last, its
+    copying; `null_high`: the upper end of the null of each. With `threshold` all that a label
+    hangs on.
+    """
 
     heads: pd.DataFrame
     lengths: pd.DataFrame
+    length: int
+    samples: Float[Tensor, "example length_plus_1 layer head"]
+    null_high: Float[Tensor, "length_plus_1 layer head"]
+    threshold: float
 
     def of(self, label: str) -> list[tuple[int, int]]:
         """(layer, head) of every head with a label, the strongest first."""
         rows = self.heads[self.heads.label == label].sort_values("prefix", ascending=False)
         return list(zip(rows.layer, rows["head"], strict=True))
+
+    def labelled(self, rng: np.random.Generator, resamples: int) -> Bool[Tensor, "draw layer head"]:
+        """Which heads are induction heads: as found, then on resamples of the sequences."""
+
+        def label(means: Tensor) -> Tensor:
+            copies = means[:, -1] > self.null_high[-1]
+            return scores.is_induction(means[:, :-1], self.null_high[:-1], copies, self.threshold)
+
+        return statistics.draws(label, self.samples, rng, resamples)
 
 
 def detect(
@@ -72,37 +92,30 @@ def detect(
 ) -> Detection:
     """Score every head at every repeat length and label it.
 
-    lengths: of the repeated block, in tokens; those that do not fit the context give way to shorter
-    ones.
-    Labels: *induction head*, see `scores.is_induction`; *positional copier*: over the threshold at
-    some length only;
-    *previous-token head*: at least `threshold` of its attention on the token before; else *other*.
+    lengths: of the repeated block, in tokens; where fewer than three fit the context, a half, a
+    quarter and an eighth of it join them. Labels: see `scores.is_induction`, `is_weak_induction`,
+    `is_positional`; *previous-token head*: at least `threshold` of its attention on the token
+    before; else *other*.
     """
-    plan = scores.plan_lengths(opened.context, lengths or [25, 50, 100], repeats)
-    samples = [random_repeats(opened, rng, length, times, examples) for length, times in plan]
-    attention = [attention_scores(opened, tokens, rng) for tokens in samples]
-    copied = {
-        **copying_scores(opened, samples[0]),
-        "copying_unrepeated": copying_scores(
-            opened, random_repeats(opened, rng, plan[0][0], 1, examples, bos=False)
-        )["copying"],
-    }
-    table = pd.concat(
-        [
-            _length_rows(a, length, rng, resamples)
-            for a, (length, _) in zip(attention, plan, strict=True)
-        ],
-        ignore_index=True,
-    )
-    return Detection(
-        _label(
-            _head_rows(table, {k: v.mean(0) for k, v in copied.items()}, opened),
-            threshold,
-            len(plan),
-            table,
-        ),
-        table,
-    )
+    wanted = lengths or [25, 50, 100]
+    plan = scores.plan_lengths(opened.context, wanted, repeats)
+    chosen = scores.chosen_length(plan, wanted)
+    texts = [random_repeats(opened, rng, length, times, examples) for length, times in plan]
+    attention = [attention_scores(opened, tokens, rng) for tokens in texts]
+    once = random_repeats(opened, rng, plan[chosen][0], 1, examples, bos=False)
+    unrepeated = copying_scores(opened, once)["copying"]
+    copied = copying_scores(opened, texts[chosen]) | {"copying_unrepeated": unrepeated}
+    rows = [
+        _length_rows(scored, length, rng, resamples)
+        for scored, (length, _) in zip(attention, plan, strict=True)
+    ]
+    table = pd.concat(rows, ignore_index=True)
+    samples = torch.stack([*(scored["prefix"] for scored in attention), copied["copying"]], 1)
+    heads = _head_rows(table, {name: values.mean(0) for name, values in copied.items()}, opened)
+    copying_null = bootstrap_mean(copied["copying_null"], rng, resamples).high
+    null_high = torch.cat([_null_high(table, samples.shape[1:]), copying_null[None]])
+    labelled = _label(heads, samples.mean(0), null_high, threshold)
+    return Detection(labelled, table, plan[chosen][0], samples, null_high, threshold)
 
 
 def random_repeats(
@@ -250,15 +263,63 @@ def best_estimate(part: str, seed: int, found: Detection, n: int) -> Estimate:
     )
 
 
-def last_layer_estimate(part: str, seed: int, opened, rng: np.random.Generator, p) -> Estimate:
-    """Share of all heads' prefix matching that the last layer holds, less 1 / layers, with its
-    interval over sequences."""
-    length, repeats = scores.plan_lengths(opened.context, p.repeat_lengths, p.repeats)[0]
-    prefix = attention_scores(
-        opened, random_repeats(opened, rng, length, repeats, p.examples), rng
-    )["prefix"].sum(2)
-    share = prefix[:, -1] / prefix.sum(1) - 1 / opened.n_layers
-    return Estimate.of(part, seed, bootstrap_mean(share, rng, p.resamples), p.examples)
+def in_last_layer(
+    part: str, seed: int, labelled: Bool[Tensor, "draw layer head"], n: int
+) -> Estimate:
+    """Share of the induction heads that sit in the last layer, with its interval over n sequences;
+    not a number where there are none."""
+    share = labelled[:, -1].sum(1) / labelled.sum((1, 2))
+    return Estimate.of(part, seed, statistics.interval(share), n)
+
+
+def dealt(
+    labelled: Bool[Tensor, "draw layer head"], rng: np.random.Generator
+) -> Bool[Tensor, "draw layer head"]:
+    """The same labels dealt anew among the heads after the first layer, where alone an induction
+    head can be."""
+    later = labelled[:, 1:].flatten(1)
+    order = torch.from_numpy(rng.permutation(later.shape[1]))
+    return torch.cat([labelled[:, :1], later[:, order].view_as(labelled[:, 1:])], 1)
+
+
+# What the weights predict (claim O13): part -> weights' score, behaviour.
+PREDICTED = {
+    "copying": ("ov_eigenvalues", "copying_unrepeated"),
+    "copying-repeats": ("ov_eigenvalues", "copying"),
+    "matching": ("qk_trace", "label"),
+}
+
+
+def predictions(
+    heads: pd.DataFrame, seed: int, rng: np.random.Generator, resamples: int
+) -> list[Estimate]:
+    """Parts of O13 over the heads of one or more models, rows of `Detection.heads`: rank
+    correlation of weights and copying; how well the QK trace separates induction heads from the
+    other heads after the first layer."""
+    found = []
+    for part, columns in PREDICTED.items():
+        rows = heads[heads.layer > 0] if part == "matching" else heads
+        told, shown = (rows[column].to_numpy() for column in columns)
+        if part == "matching":
+            pair = torch.tensor(told), torch.tensor(shown == LABELS[0])
+            interval = statistics.auc_interval(*pair, rng, resamples)
+        else:
+            pair = torch.tensor(told), torch.tensor(shown)
+            interval = Interval(*statistics.spearman_interval(*pair, rng, resamples))
+        found.append(Estimate.of(part, seed, interval, len(rows)))
+    return found
+
+
+def shuffled(heads: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The behaviour of each head given to another, among those of the first layer and among those
+    after it: weights and behaviour that have nothing to do with each other."""
+    behaviour = ["copying", "copying_unrepeated", "label"]
+    mixed = heads.copy()
+    for later in (False, True):
+        rows = np.flatnonzero((heads.layer > 0) == later)
+        columns = [heads.columns.get_loc(name) for name in behaviour]
+        mixed.iloc[rows, columns] = heads.iloc[rng.permutation(rows), columns].to_numpy()
+    return mixed
 
 
 def _length_rows(
@@ -306,20 +367,31 @@ def _head_rows(table: pd.DataFrame, copied: dict[str, Tensor], opened) -> pd.Dat
     return heads.merge(weight_scores(opened, previous), on=["layer", "head"])
 
 
-def _label(
-    heads: pd.DataFrame, threshold: float, n_lengths: int, table: pd.DataFrame
-) -> pd.DataFrame:
-    shape = (int(heads.layer.max()) + 1, int(heads["head"].max()) + 1, n_lengths)
-    by_length = table.sort_values(["layer", "head"], kind="stable")
-    grid = {
-        k: torch.tensor(by_length[k].to_numpy()).reshape(shape).permute(2, 0, 1)
-        for k in ("prefix", "prefix_offset_high", "prefix_shuffled_high")
-    }
-    copied = torch.tensor(heads.copying.to_numpy()).reshape(shape[:2])
-    null_high = torch.maximum(grid["prefix_offset_high"], grid["prefix_shuffled_high"])
-    induction = scores.is_induction(grid["prefix"], null_high, copied, threshold).flatten().numpy()
-    positional = scores.is_positional(grid["prefix"], threshold).flatten().numpy()
-    label = np.select(
-        [induction, positional, heads.previous >= threshold], LABELS[:3], default=LABELS[3]
+def _null_high(
+    table: pd.DataFrame, shape: tuple[int, int, int]
+) -> Float[Tensor, "length layer head"]:
+    """Upper end of the higher of the two nulls; shape: lengths + 1, layers, heads."""
+    ordered = table.sort_values(["layer", "head"], kind="stable")
+    highest = ordered[["prefix_offset_high", "prefix_shuffled_high"]].max(axis=1).to_numpy()
+    return (
+        torch.tensor(highest, dtype=torch.float32)
+        .reshape(*shape[1:], shape[0] - 1)
+        .permute(2, 0, 1)
     )
-    return heads.assign(null_high=null_high.amax(0).flatten().numpy(), label=label)
+
+
+def _label(
+    heads: pd.DataFrame,
+    means: Float[Tensor, "length_plus_1 layer head"],
+    null_high: Float[Tensor, "length_plus_1 layer head"],
+    threshold: float,
+) -> pd.DataFrame:
+    prefix, lengths_high, copies = means[:-1], null_high[:-1], means[-1] > null_high[-1]
+    told = [
+        scores.is_induction(prefix, lengths_high, copies, threshold),
+        scores.is_weak_induction(prefix, lengths_high, copies, threshold),
+        scores.is_positional(prefix, lengths_high, threshold),
+    ]
+    masks = [mask.flatten().numpy() for mask in told] + [heads.previous >= threshold]
+    label = np.select(masks, LABELS[:-1], default=LABELS[-1])
+    return heads.assign(null_high=lengths_high.amax(0).flatten().numpy(), label=label)

@@ -137,7 +137,10 @@ def translation_accuracy(
 def removals(
     heads: ablation.Heads, opened, rng: np.random.Generator, draws: int
 ) -> list[ablation.Heads]:
-    """Nothing, the heads, and random sets of as many others: what `by_removal` tells apart."""
+    """Nothing, the heads, and random sets of as many others: what `by_removal` tells apart. Nothing
+    alone where there are no such heads."""
+    if not heads:
+        return [[]]
     return [[], heads, *ablation_effects.controls(heads, opened, rng, draws)[0]]
 
 
@@ -151,9 +154,11 @@ def by_removal(
     right: Float[Tensor, "set text"], rng: np.random.Generator, resamples: int
 ) -> pd.DataFrame:
     """The share of right answers with each of `REMOVED`, a row each: nothing (set 0), the induction
-    heads (set 1), the mean over all further sets."""
+    heads (set 1), the mean over all further sets; fewer rows for fewer sets."""
     rows = []
     for name, given in zip(REMOVED, (right[:1], right[1:2], right[2:]), strict=True):
+        if not len(given):
+            break
         share, low, high = map(float, bootstrap_mean(given.mean(0), rng, resamples))
         rows.append({"removed": name, "accuracy": share, "low": low, "high": high})
     return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """Prompts that ask for more than literal matching: lists by category, and translations.
 
-They are those of Olsson et al., argument 4, in the book's world and in English.
+They are those of Olsson et al., argument 4, in the book's world; `english` has the paper's own.
 
 In a list of lines `word label` (or `word word label`), each line is of some class, and the last
 line's label is due. In a translation `w1 w2 = v1 v2 .` a translated word is followed by the
@@ -17,7 +17,6 @@ second side replaced by others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,20 +25,6 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lib.data import fewshot
-
-# The paper's task: `January lion: 0`; the class says which of two categories each word is of.
-ENGLISH = {
-    "month": "January February March April June July August September October November".split(),
-    "colour": "red green blue yellow black white brown grey pink purple orange".split(),
-    "animal": "dog cat horse lion tiger bear wolf rabbit mouse sheep snake".split(),
-    "fruit": "apple pear plum grape lemon cherry peach banana melon mango fig".split(),
-}
-SIDES = (("month", "animal"), ("month", "fruit"), ("colour", "animal"), ("colour", "fruit"))
-PAIRS = (
-    "dog:chien cat:chat horse:cheval house:maison bread:pain water:eau book:livre tree:arbre "
-    "hand:main night:nuit king:roi sea:mer"
-)
-FRENCH = dict(pair.split(":") for pair in PAIRS.split())
 
 
 @dataclass(frozen=True)
@@ -167,106 +152,3 @@ def without_correspondence(texts: Translations, world, rng: np.random.Generator)
     step = torch.from_numpy(rng.integers(1, len(foreign), texts.tokens.shape))
     other = foreign[(torch.searchsorted(foreign, texts.tokens) + step) % len(foreign)]
     return replace(texts, tokens=torch.where(texts.side == 1, other, texts.tokens))
-
-
-# --- the paper's tasks in English, for models of language ---
-
-
-def spell(tokenizer, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Token ids of a text and, for each, the piece of it that the token ends in. Error: ValueError
-    without offsets."""
-    try:
-        made = tokenizer("".join(pieces), add_special_tokens=False, return_offsets_mapping=True)
-    except NotImplementedError as error:
-        raise ValueError(
-            "The prompts need a tokenizer that gives offsets (a fast one). "
-            "Add its tokenizer.json beside the weights."
-        ) from error
-    ends = np.cumsum([len(piece) for piece in pieces])
-    return made["input_ids"], [
-        int(np.searchsorted(ends, max(end - 1, 0), side="right"))
-        for _, end in made["offset_mapping"]
-    ]
-
-
-def english_lists(opened, rng: np.random.Generator, lines: int, n: int) -> Lists:
-    """The paper's prompts `January lion: 0`, real words and real tokens; padded behind the query,
-    which sees no padding."""
-    classes, drawn = rng.integers(len(SIDES), size=(n, lines + 1)), []
-    classes[:, :4] = rng.permuted(np.tile(np.arange(4), (n, 1)), axis=1)
-    words = np.array([_english_words(rng, row) for row in classes])
-    for row, labels in zip(words, classes, strict=True):
-        pieces = [
-            (a, f" {b}", ":", f" {label}\n") for (a, b), label in zip(row, labels, strict=True)
-        ]
-        drawn.append(spell(opened.tokenizer, [part for line in pieces for part in line][:-1]))
-    tokens, piece = (
-        _padded([ids for ids, _ in drawn], opened.bos, 0),
-        _padded([places for _, places in drawn], _none(opened.bos), -1),
-    )
-    line = piece.div(4, rounding_mode="floor")
-    query = torch.tensor([len(ids) - (opened.bos is None) for ids, _ in drawn])
-    shared = torch.from_numpy((words[:, :-1, :, None] == words[:, None, -1:, :]).any((2, 3)))
-    spelled = [spell(opened.tokenizer, [f" {c}"])[0] for c in range(4)]
-    label = torch.tensor([spelled[c][0] if len(spelled[c]) == 1 else -1 for c in classes[:, -1]])
-    right = torch.from_numpy(classes[:, :-1] == classes[:, -1:])
-    return Lists(tokens, torch.where(line < lines, line, -1), query, right, shared, label)
-
-
-def _english_words(rng: np.random.Generator, classes: np.ndarray) -> list[list[str]]:
-    """Two words for each class; those of the last line stand in no other."""
-    last = [str(rng.choice(ENGLISH[name])) for name in SIDES[classes[-1]]]
-    free = {name: [word for word in words if word not in last] for name, words in ENGLISH.items()}
-    return [[str(rng.choice(free[name])) for name in SIDES[c]] for c in classes[:-1]] + [last]
-
-
-def english_translations(
-    opened, rng: np.random.Generator, n: int, lines: int = 4, words: int = 3
-) -> tuple[Translations, Translations]:
-    """Lines `dog house night = chien maison nuit`, and the same with French words that do not
-    correspond."""
-    sources = [
-        [rng.choice(list(FRENCH), words, replace=False) for _ in range(lines)] for _ in range(n)
-    ]
-    others = [
-        [rng.permutation([w for w in FRENCH if w not in line])[:words] for line in text]
-        for text in sources
-    ]
-    return tuple(_translated(opened, sources, behind) for behind in (sources, others))
-
-
-def _translated(opened, sources, behind) -> Translations:
-    """Texts with the translations of `behind` on the second side; 2 words + 2 pieces a line."""
-    spelled = []
-    for text, other in zip(sources, behind, strict=True):
-        lines = [
-            [*(f" {w}" for w in first), " =", *(f" {FRENCH[w]}" for w in second), "\n"]
-            for first, second in zip(text, other, strict=True)
-        ]
-        spelled.append(spell(opened.tokenizer, [piece for line in lines for piece in line]))
-    words, length = len(sources[0][0]), 2 * len(sources[0][0]) + 2
-    tokens, piece = (
-        _padded([ids for ids, _ in spelled], opened.bos, 0),
-        _padded([places for _, places in spelled], _none(opened.bos), -1),
-    )
-    cell = torch.where(piece < 0, -1, piece % length)
-    last = piece != torch.cat([piece[:, 1:], torch.full_like(piece[:, :1], -2)], 1)
-    second = (cell > words) & (cell < length - 1) & last
-    side = torch.where((cell >= 0) & (cell < words), 0, torch.where(second, 1, -1))
-    return Translations(
-        tokens,
-        piece.div(length, rounding_mode="floor"),
-        side,
-        torch.where(second, cell - words - 1, cell),
-    )
-
-
-def _padded(rows: list[list[int]], first: int | None, padding: int) -> Int[Tensor, "row position"]:
-    """Rows behind `first` (if any), filled up at the end."""
-    rows = [row if first is None else [first, *row] for row in rows]
-    return torch.tensor([row + [padding] * (max(map(len, rows)) - len(row)) for row in rows])
-
-
-def _none(bos: int | None) -> int | None:
-    """The piece of the token that opens a text, where there is one."""
-    return None if bos is None else -1

@@ -82,14 +82,10 @@ def _grammatical(world: World) -> frozenset[tuple[str, str, str]]:
     """Every pair that the world's grammar allows, so that a true adjective never stands in the
     place of a false one."""
     nouns = world.nouns(SUBJECTS + OBJECTS)
-    pairs = {
-        name: [
-            (verb, noun)
-            for verb, two in zip(world.categories["verb"], world.grammar[name], strict=True)
-            for noun in two
-        ]
-        for name in ("subject", "object")
-    }
+    pairs: dict[str, list[tuple[int, int]]] = {"subject": [], "object": []}
+    for name, found in pairs.items():
+        for verb, two in zip(world.categories["verb"], world.grammar[name], strict=True):
+            found += [(verb, noun) for noun in two]
     mod = [(noun, adjective) for noun in nouns for adjective in world.grammar["adjective"][noun]]
     rows = (("subj", pairs["subject"]), ("obj", pairs["object"]), ("mod", mod))
     return frozenset(
@@ -134,4 +130,7 @@ def _tree(world: World, ids: np.ndarray, columns: dict[int, int]) -> Tree:
 
 def docs(world: World, sample: Sample, vocab: Vocab) -> list[list[Doc]]:
     """The same as spaCy Docs, one a sentence."""
-    return [[tree.doc(vocab) for tree in sentences] for sentences in trees(world, sample)]
+    made = []
+    for sentences in trees(world, sample):
+        made.append([tree.doc(vocab) for tree in sentences])
+    return made

@@ -5,7 +5,7 @@ and nothing else.
 asks.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 CATEGORIES: dict[str, str] = {
     "fruit": "apple plum pear fig lemon cherry mango grape",
@@ -46,18 +46,15 @@ MARKS = (".", "=", "is", "the", "so", "oh")
 SIZE = 8  # words of a category, entities of a topic
 # The categories that chapters test in lists, with words that they share a relation with: never
 # together in a training list.
-HELD_OUT: frozenset[frozenset[str]] = frozenset(
-    frozenset(pair)
-    for pair in (
-        *combinations(("fruit", "month", "animal"), 2),
-        ("furniture", "profession"),
-        *(("verb", noun) for noun in (*SUBJECTS, *OBJECTS)),
-        *(("adjective", noun) for noun in (*SUBJECTS, *OBJECTS)),
-        ("metal", "city"),
-        ("flower", "vehicle"),
-        ("drink", "name"),
-    )
+_APART = (
+    *combinations(("fruit", "month", "animal"), 2),
+    *product(("verb", "adjective"), (*SUBJECTS, *OBJECTS)),
+    ("furniture", "profession"),
+    ("metal", "city"),
+    ("flower", "vehicle"),
+    ("drink", "name"),
 )
+HELD_OUT: frozenset[frozenset[str]] = frozenset(map(frozenset, _APART))
 # A sentence as columns: name, column of its head ("V": the verb, wherever it stands), label, part
 # of speech.
 COLUMNS: tuple[tuple[str, str, str, str], ...] = (

@@ -126,14 +126,8 @@ class Tree:
 
 def of_doc(doc: Doc) -> Tree:
     """The tree in a parsed spaCy Doc (heads counted from the Doc's first token)."""
-    return Tree(
-        *(
-            tuple(v)
-            for v in zip(
-                *((t.text, bool(t.whitespace_), t.head.i, t.dep_, t.pos_) for t in doc), strict=True
-            )
-        )
-    )
+    rows = [(t.text, bool(t.whitespace_), t.head.i, t.dep_, t.pos_) for t in doc]
+    return Tree(*map(tuple, zip(*rows, strict=True)))
 
 
 def relation_of(label: str, head_pos: str) -> str | None:
@@ -272,14 +266,11 @@ def _pairs(
     for link in document.links:
         if link.relation not in relations:
             continue
-        number, ways = (
-            relations.index(link.relation),
-            [(link.head, link.tail), (link.tail, link.head)],
-        )
+        number = relations.index(link.relation)
+        ways = [(link.head, link.tail), (link.tail, link.head)]
         for backward, (head, tail) in enumerate(ways[: 1 + reverse]):
-            sources, targets = (
-                [found[w] for w in words if found[w] >= 0] for words in (head, tail)
-            )
+            sources = [found[word] for word in head if found[word] >= 0]
+            targets = [found[word] for word in tail if found[word] >= 0]
             left_out["triplets with a word without a token"] += not (sources and targets)
             for source in sources if targets else []:
                 if ids[source] == ids[min(targets)]:
@@ -381,7 +372,7 @@ def _tensors(
 
     Clusters are numbered in the order in which they come.
     """
-    relation, document, source, target = (torch.tensor([row[c] for row in rows]) for c in range(4))
+    relation, document, source, target = torch.tensor([row[:4] for row in rows]).T
     others = [
         torch.tensor([(row[c] + [fill] * alternatives)[:alternatives] for row in rows])
         for c, fill in ((4, -1), (5, -1), (6, -1))

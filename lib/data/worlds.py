@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -209,7 +210,8 @@ class World:
     def _groups(self) -> np.ndarray:
         """Triples of category numbers of which no two are held out, in every order."""
         names = list(CATEGORIES)
-        bad = np.array([[frozenset((a, b)) in HELD_OUT for b in names] for a in names])
+        apart = [frozenset(pair) in HELD_OUT for pair in product(names, repeat=2)]
+        bad = np.array(apart).reshape(len(names), len(names))
         triple = np.array(list(np.ndindex(*3 * (len(names),))))
         different = (
             (triple[:, 0] != triple[:, 1])

@@ -57,3 +57,21 @@ def composed(
     """sum over heads of previous_score(h) * W_V^h W_O^h: what the previous-token heads of a layer
     move."""
     return torch.einsum("h,hdk,hke->de", previous, W_V, W_O)
+
+
+def k_composition(
+    W_V: Float[Tensor, "earlier d_model d_head"],
+    W_O: Float[Tensor, "earlier d_head d_model"],
+    W_Q: Float[Tensor, "later d_model d_head"],
+    W_K: Float[Tensor, "later d_model d_head"],
+) -> Float[Tensor, "earlier later"]:
+    """How much of what an earlier head writes the keys of a later head read, 0..1.
+
+    The Frobenius norm of W_OV W_QK^T over the product of those of the two factors (Elhage et al.
+    2021, "K-composition"). Norms are taken of d_head x d_head products: a QR decomposition leaves
+    out what does not change them.
+    """
+    R_V, R_Q = (torch.linalg.qr(w, mode="r").R for w in (W_V, W_Q))
+    writes, reads = R_V @ W_O, W_K @ R_Q.transpose(1, 2)
+    product = torch.einsum("ade,bek->abdk", writes, reads)
+    return product.norm(dim=(2, 3)) / (writes.norm(dim=(1, 2))[:, None] * reads.norm(dim=(1, 2)))

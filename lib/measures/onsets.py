@@ -2,9 +2,8 @@
 functions on curves.
 
 A curve holds one value per snapshot; `steps` says when the snapshots were taken. Every measure
-takes curves with any
-leading dimensions, so that the same function gives the estimate and, on resampled curves, its
-interval:
+takes curves with any leading dimensions, so that the same function gives the estimate and, on
+resampled curves, its interval:
 
     gain = lambda curves: share_within(steps, curves, *window(steps, mean_curve))
     statistics.bootstrapped(gain, samples, rng)        # samples [sequence, snapshot]
@@ -12,19 +11,19 @@ interval:
 Estimators, stated before anything is measured:
 
 - *onset*: the step at which a curve has made half of its way from its first to its last value,
-interpolated linearly
-  (`crossing`);
+  interpolated linearly (`crossing`);
 - *window*: the stretch [s, 2s] of training that holds the largest part of that way (`window`). The
-paper's window,
-  2.5 to 5 billion tokens, is a doubling too; a smooth curve has no doubling that holds most of it;
+  paper's window, 2.5 to 5 billion tokens, is a doubling too. A curve that flattens from step 0 on
+  puts a quarter into it, and one that starts late may put in much more;
 - *bump*: the steepest fall of the loss, over the slowest fall before it (`steepening`): 1 where a
-curve is convex;
-- *corner*: the place of a path that lies farthest from the straight line between its ends
-(`corner`, `angle`).
+  curve is convex;
+- *corner*: the place of a path in a plane that lies farthest from the straight line between its
+  ends (`corner`, `angle`);
+- *bend*: by how much a path in any space turns between one tenth of its length and the next
+  (`bends`).
 
 Caveat: snapshots are fixed in advance, so an onset is known to about the distance of two of them;
-the interval is over
-sequences and does not hold that.
+the interval is over sequences and does not hold that.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def window(
     ]
     if not starts:
         raise ValueError(
-            f"Snapshots from {steps[0]:g} to {steps[-1]:g} do not span a factor of {factor:g} in training."
+            f"Snapshots from {steps[0]:g} to {steps[-1]:g} do not span a factor of {factor:g}."
         )
     sign = torch.sign(curve[-1] - curve[0])
     best = max(
@@ -160,3 +159,45 @@ def angle(
     come, go = place - paths[..., 0, :], paths[..., -1, :] - place
     cross = come[..., 0] * go[..., 1] - come[..., 1] * go[..., 0]
     return torch.rad2deg(torch.atan2(cross.abs(), (come * go).sum(-1)))
+
+
+def bends(
+    gram: Float[Tensor, "*draw point point"],
+    steps: Float[Tensor, "point"],
+    share: float = 0.1,
+    places: int = 41,
+) -> tuple[Float[Tensor, "*draw place"], Float[Tensor, "*draw place"]]:
+    """Along a path in a space of any dimension: the step at evenly spaced places of its length, and
+    the degrees by which the path turns there.
+
+    The turn is that between the `share` of the whole length before the place and the one after it,
+    so that it does not hang on where snapshots lie. gram: inner products of the points.
+    """
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    beside = gram.diagonal(1, -2, -1)
+    pieces = (squares[..., 1:] + squares[..., :-1] - 2 * beside).clamp(min=0).sqrt()
+    length = torch.nn.functional.pad(pieces.cumsum(-1), (1, 0))
+    middle = torch.linspace(share, 1 - share, places, dtype=gram.dtype)
+    before, here, after = (
+        _weights(length / length[..., -1:], middle + move) for move in (-share, 0, share)
+    )
+    come, go = here - before, after - here
+    cosine = _inner(come, gram, go) / (_inner(come, gram, come) * _inner(go, gram, go)).sqrt()
+    return here @ steps.to(gram), torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+
+
+def _weights(
+    at: Float[Tensor, "*draw point"], places: Float[Tensor, "place"]
+) -> Float[Tensor, "*draw place point"]:
+    """Weights of the points whose mixture lies at each place between them; `at` rises."""
+    wanted = places.clamp(0, 1).expand(*at.shape[:-1], -1).contiguous()
+    right = torch.searchsorted(at.contiguous(), wanted).clamp(1, at.shape[-1] - 1)
+    low, high = at.gather(-1, right - 1), at.gather(-1, right)
+    share = ((wanted - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)[..., None]
+    points = torch.eye(at.shape[-1], dtype=at.dtype)
+    return (1 - share) * points[right - 1] + share * points[right]
+
+
+def _inner(a: Tensor, gram: Tensor, b: Tensor) -> Tensor:
+    """Inner products of mixtures of points, [*draw, place]."""
+    return ((a @ gram) * b).sum(-1)

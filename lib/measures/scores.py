@@ -68,6 +68,13 @@ def plan_lengths(context: int, wanted: list[int], repeats: int) -> list[tuple[in
     return [(length, min(repeats, (context - 1) // length)) for length in fits]
 
 
+def chosen_length(plan: list[tuple[int, int]], wanted: list[int]) -> int:
+    """Place in a plan of the length for what is measured at one length alone: the shortest wanted
+    one that fits (25, as in the paper), else the longest that fits."""
+    fits = [i for i, (length, _) in enumerate(plan) if length in wanted]
+    return fits[0] if fits else len(plan) - 1
+
+
 def middle_tokens(
     vocabulary: int, special: list[int], share: float = 0.8
 ) -> Int[Tensor, "candidate"]:
@@ -241,20 +248,56 @@ def in_context_score(
 
 
 def is_induction(
+    prefix: Float[Tensor, "*draw length layer head"],
+    null_high: Float[Tensor, "length layer head"],
+    copies: Bool[Tensor, "*draw layer head"],
+    threshold: float,
+) -> Bool[Tensor, "*draw layer head"]:
+    """Induction heads: they copy, and their prefix matching is at least `threshold`, and above the
+    upper end of the null, at EVERY repeat length."""
+    return ((prefix >= threshold) & (prefix > null_high)).all(-3) & copies
+
+
+def is_weak_induction(
     prefix: Float[Tensor, "length layer head"],
     null_high: Float[Tensor, "length layer head"],
-    copying: Float[Tensor, "layer head"],
+    copies: Bool[Tensor, "layer head"],
     threshold: float,
 ) -> Bool[Tensor, "layer head"]:
-    """Induction heads: prefix matching of at least `threshold`, and above the upper end of the
-    null, at EVERY repeat
-    length, and a positive copying score."""
-    return ((prefix >= threshold) & (prefix > null_high)).all(0) & (copying > 0)
+    """Weak induction heads: they copy and match above the null at every length, but under the
+    threshold at some length."""
+    over = prefix >= threshold
+    return over.any(0) & ~over.all(0) & (prefix > null_high).all(0) & copies
 
 
 def is_positional(
-    prefix: Float[Tensor, "length layer head"], threshold: float
+    prefix: Float[Tensor, "length layer head"],
+    null_high: Float[Tensor, "length layer head"],
+    threshold: float,
 ) -> Bool[Tensor, "layer head"]:
-    """Positional copiers: over the threshold at some repeat length but not at every one."""
-    over = prefix >= threshold
-    return over.any(0) & ~over.all(0)
+    """Positional copiers: over the threshold at some repeat length, and down at their null at
+    another."""
+    return (prefix >= threshold).any(0) & (prefix <= null_high).any(0)
+
+
+def windows(context: int) -> tuple[slice, slice]:
+    """Early and late positions of per-token losses: of 64 tokens, those from 3 to 8 and from 53 to
+    62, else in proportion.
+
+    A loss at place i is that of token i + 1. Error: ValueError for a context too short for two
+    windows.
+    """
+    if context < 16:
+        raise ValueError(
+            f"A context of {context} tokens is too short for an early and a late window; "
+            "at least 16 are needed."
+        )
+    at = [round(place * context / 64) for place in (2, 8, 52, 62)]
+    return slice(at[0], at[1]), slice(at[2], at[3])
+
+
+def block_windows(length: int, repeats: int, bos: bool) -> tuple[slice, slice]:
+    """Early and late for repeated random tokens: the first block, without its first token, and the
+    last block."""
+    first, last = int(bos), int(bos) + (repeats - 1) * length - 1
+    return slice(first, first + length - 1), slice(last, last + length)

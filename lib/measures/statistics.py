@@ -146,10 +146,7 @@ def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:
 
 def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
     """Spearman's rank correlation (average ranks for ties), NaN when either side is constant."""
-    ra, rb = (_ranks(x) for x in (a, b))
-    ra, rb = ra - ra.mean(), rb - rb.mean()
-    scale = ra.norm() * rb.norm()
-    return float("nan") if scale == 0 else float((ra * rb).sum() / scale)
+    return float(_rank_correlation(a, b))
 
 
 def spearman_interval(
@@ -162,9 +159,31 @@ def spearman_interval(
     """Spearman's correlation with a bootstrap interval over the n pairs; resamples that are
     constant are dropped."""
     picks = rng.integers(0, len(a), size=(resamples, len(a)))
-    draws = np.array([spearman(a[i], b[i]) for i in torch.from_numpy(picks)])
-    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return spearman(a, b), float(low), float(high)
+    every = torch.from_numpy(np.concatenate([np.arange(len(a))[None], picks]))
+    value, low, high = interval(_rank_correlation(a[every], b[every]), level)
+    return float(value), float(low), float(high)
+
+
+def auc_interval(
+    score: Float[Tensor, "n"],
+    labelled: Bool[Tensor, "n"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Interval:
+    """How well a score separates what is labelled from the rest, 0..1, with a bootstrap interval.
+
+    The area under the ROC curve: the chance that a labelled one scores higher than another, ties
+    counted half. Both groups are resampled apart; NaN where one is empty.
+    """
+    own, other = score[labelled], score[~labelled]
+    wins = (own[:, None] > other).double() + (own[:, None] == other).double() / 2
+    if not wins.numel():
+        return Interval(*torch.full((3,), torch.nan))
+    weights = []
+    for n in wins.shape:
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+        weights.append(torch.from_numpy(np.concatenate([np.ones((1, n)), counts]) / n))
+    return interval(torch.einsum("di,ij,dj->d", weights[0], wins, weights[1]))
 
 
 def jaccard(a: Bool[Tensor, "*n"], b: Bool[Tensor, "*n"]) -> float:
@@ -174,7 +193,17 @@ def jaccard(a: Bool[Tensor, "*n"], b: Bool[Tensor, "*n"]) -> float:
     return float("nan") if union == 0 else int((a & b).sum()) / union
 
 
-def _ranks(x: Tensor) -> Tensor:
-    _, inverse, counts = x.unique(sorted=True, return_inverse=True, return_counts=True)
-    ends = counts.cumsum(0).double()
-    return ((2 * ends - counts + 1) / 2)[inverse]
+def _rank_correlation(a: Float[Tensor, "*r n"], b: Float[Tensor, "*r n"]) -> Float[Tensor, "*r"]:
+    ra, rb = (_ranks(x.double()) for x in (a, b))
+    ra, rb = ra - ra.mean(-1, keepdim=True), rb - rb.mean(-1, keepdim=True)
+    scale = ra.norm(dim=-1) * rb.norm(dim=-1)
+    return torch.where(scale > 0, (ra * rb).sum(-1) / scale, torch.nan)
+
+
+def _ranks(x: Float[Tensor, "*r n"]) -> Float[Tensor, "*r n"]:
+    """Ranks from 1 along the last axis, those of ties averaged."""
+    ordered = x.sort(-1).values.contiguous()
+    below, upto = (
+        torch.searchsorted(ordered, x.contiguous(), right=side) for side in (False, True)
+    )
+    return (below + upto + 1).double() / 2

@@ -193,6 +193,16 @@ class Opened:
             )[:, 0]
         return self._cache["mean"]
 
+    def final_scale(self, stream: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place 1"]:
+        """What the final norm multiplies a residual stream with, beside its gain: 1 over the root
+        of the mean square (of the centred stream for a LayerNorm); 1 where there is no norm."""
+        norm = self.module.get_submodule(self.architecture.final_norm)
+        if isinstance(norm, nn.Identity):
+            return torch.ones_like(stream[..., :1])
+        centred = "LayerNorm" in type(norm).__name__
+        stream = stream - stream.mean(-1, keepdim=True) if centred else stream
+        return torch.rsqrt((stream**2).mean(-1, keepdim=True) + 1e-6)
+
     def load_weights(self, directory: str | Path) -> None:
         """Swap in another snapshot of the same architecture. Errors: FileNotFoundError, ValueError
         (corrupt or other shapes)."""
@@ -236,18 +246,21 @@ def _head_weights(opened: Opened, layer: int) -> HeadWeights:
     q, k, v = (
         w.detach().float().unflatten(1, (-1, d_head)).transpose(0, 1) for w in arch.split(attn)
     )
-    q, k = (
-        _scale_heads(q, getattr(attn, "q_norm", None)),
-        _scale_heads(k, getattr(attn, "k_norm", None)),
-    )
+    q = _scale_heads(q, getattr(attn, "q_norm", None))
+    k = _scale_heads(k, getattr(attn, "k_norm", None))
     k, v = (w.repeat_interleave(opened.n_heads // w.shape[0], 0) for w in (k, v))
     before = getattr(block, arch.input_norm, None)
-    q, k, v = (torch.stack([_fold(head, before) for head in w]) for w in (q, k, v))
+    q, k, v = (_fold_heads(w, before) for w in (q, k, v))
     output = getattr(attn, arch.output).weight.detach().float()
     output = output if arch.split is _conv1d else output.T
     if before is None:  # OLMo 2 and 3 normalise what attention writes, not what it reads
         output = output * block.post_attention_layernorm.weight.detach().float()
     return HeadWeights(q, k, v, output.unflatten(0, (opened.n_heads, d_head)).contiguous())
+
+
+def _fold_heads(w: Tensor, norm: nn.Module | None) -> Tensor:
+    """`_fold` for each head of w [head, d_model, d_head]."""
+    return torch.stack([_fold(head, norm) for head in w])
 
 
 def _scale_heads(w: Tensor, norm: nn.Module | None) -> Tensor:

@@ -54,7 +54,8 @@ class OrganismConfig(PreTrainedConfig):
     max_position_embeddings: int = 64
     norm: str = "rms"  # "rms", or "none" for weights that are set by hand
     rms_norm_eps: float = 1e-6
-    smeared: bool = False  # Olsson et al., argument 2: keys may lean on the token before
+    # Olsson et al., argument 2: keys may lean on the token so many places before; 0: they do not
+    smeared: int = 0
     attention_scale: float | None = None  # None: head_dim ** -0.5
     bos_token_id: int | None = 0
     pad_token_id: int | None = 0
@@ -126,9 +127,10 @@ class OrganismAttention(nn.Module):
     def smear_keys(
         self, key: Float[Tensor, "batch head key d_head"]
     ) -> Float[Tensor, "batch head key d_head"]:
-        """k_j := sigma(alpha) k_j + (1 - sigma(alpha)) k_(j-1), the first key unchanged."""
-        own = torch.sigmoid(self.smear)[:, None, None]
-        before = torch.cat([key[:, :, :1], key[:, :, :-1]], dim=2)
+        """k_j := sigma(alpha) k_j + (1 - sigma(alpha)) k_(j-n) with n = `smeared`; the first n keys
+        unchanged."""
+        own, back = torch.sigmoid(self.smear)[:, None, None], self.config.smeared
+        before = torch.cat([key[:, :, :back], key[:, :, :-back]], dim=2)
         return torch.lerp(before, key, own)
 
     def forward(

@@ -62,7 +62,7 @@ class Architecture(Strict):
     heads: Positive = 4
     d_head: Positive = 16
     mlp: Annotated[int, Field(ge=0)] = 0
-    smeared: bool = False
+    smeared: Annotated[int, Field(ge=0)] = 0  # with the key of how many tokens before
 
 
 class Recipe(Strict):
@@ -124,9 +124,7 @@ def scaled(recipe: Recipe, factor: float | int) -> Recipe:
 BLOCKS = {"size": 256, "context": 64, "shortest": 6, "longest": 31, "sharpness": 1.5}
 
 
-def _blocks(
-    name: str, layers: int, *, mlp: int = 0, smeared: bool = False, **changes: Any
-) -> Recipe:
+def _blocks(name: str, layers: int, *, mlp: int = 0, smeared: int = 0, **changes: Any) -> Recipe:
     """An organism of repeated blocks: 600 steps of 2,048 tokens, kept every 20 steps while it
     changes most."""
     shape = Architecture(layers=layers, d_head=32, mlp=mlp, smeared=smeared)
@@ -138,14 +136,22 @@ def _blocks(
 
 
 PHRASES = {"size": 256, "context": 64, "phrases": 3, "shortest": 4, "longest": 9, "decay": 0.5}
+# Of few words, so that one stands in several phrases, and it takes two to know which goes on.
+FEW_WORDS = PHRASES | {"size": 64}
 
 _ALL = (
     _blocks("one_layer", 1),
     _blocks("two_layer", 2),
     _blocks("three_layer", 3),
     _blocks("two_layer_mlp", 2, mlp=256),
-    _blocks("one_layer_smeared", 1, smeared=True),
-    _blocks("two_layer_smeared", 2, smeared=True),
+    _blocks("one_layer_smeared", 1, smeared=1),
+    _blocks("two_layer_smeared", 2, smeared=1),
+    _blocks("one_layer_smeared_two", 1, smeared=2),
+    _blocks("two_layer_smeared_two", 2, smeared=2),
+    _blocks("one_layer_smeared_no_warmup", 1, smeared=1, warmup=0),
+    _blocks("one_layer_mlp", 1, mlp=256),
+    _blocks("two_layer_no_warmup", 2, warmup=0),
+    _blocks("one_layer_phrases", 1, corpus="phrases", arguments=PHRASES),
     _blocks("two_layer_constant", 2, schedule="constant"),
     _blocks(
         "two_layer_phrases",
@@ -154,6 +160,9 @@ _ALL = (
         arguments=PHRASES,
         snapshots=grid(600, 50, range(0, 501, 20)),
     ),
+    # Chapter 1 asks in which layer their induction heads sit.
+    _blocks("three_layer_phrases", 3, corpus="phrases", arguments=FEW_WORDS),
+    _blocks("four_layer_phrases", 4, corpus="phrases", arguments=FEW_WORDS),
     Recipe(
         name="world",
         corpus="world",

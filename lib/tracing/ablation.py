@@ -49,35 +49,6 @@ def sets(groups: Sequence[Heads], opened) -> Bool[Tensor, "intervention layer he
     return removed
 
 
-def matched_random(
-    heads: Heads, opened, rng, draws: int, spared: Heads = ()
-) -> list[list[tuple[int, int]]]:
-    """`draws` random sets with as many heads in each layer as `heads`, none of them in `heads` or
-    `spared`.
-
-    Error: ValueError for a layer with too few other heads.
-    """
-    taken = set(heads) | set(spared)
-    free = {
-        layer: [h for h in range(opened.n_heads) if (layer, h) not in taken] for layer, _ in heads
-    }
-    wanted = {layer: sum(l == layer for l, _ in heads) for layer in free}
-    for layer, n in wanted.items():
-        if len(free[layer]) < n:
-            raise ValueError(
-                f"Layer {layer} has {len(free[layer])} other heads, {n} are needed for a matched "
-                "control."
-            )
-    return [
-        [
-            (layer, int(h))
-            for layer, n in wanted.items()
-            for h in rng.choice(free[layer], n, replace=False)
-        ]
-        for _ in range(draws)
-    ]
-
-
 @torch.no_grad()
 def run(
     opened,
@@ -125,6 +96,28 @@ def run(
     return torch.cat(kept)
 
 
+@torch.no_grad()
+def patterns(
+    opened,
+    tokens: Int[Tensor, "batch position"],
+    removed: Bool[Tensor, "1 layer head"],
+    put: dict[tuple[int, int], Float[Tensor, "#batch position position"]] | None = None,
+) -> Float[Tensor, "layer batch head query key"]:
+    """Where all heads look under one intervention (heads removed, patterns put): the patterns that
+    each layer makes of what then reaches it."""
+    with opened.nn.trace(capture.inputs(opened, tokens), use_cache=False, **capture.where(opened)):
+        kept = nnsight.save([])
+        for layer in range(opened.n_layers):
+            attention = opened.attention(layer)
+            if layer in touched(removed, None, put):
+                value = attention.inputs[0][3]
+                z, pattern = attention.output
+                z = with_patterns(z, pattern, value, None, at_layer(put, layer), 1)
+                attention.output = (without_heads(z, removed[:, layer], None), pattern)
+            kept.append(attention.output[1])
+    return torch.stack([pattern.float().cpu() for pattern in kept])
+
+
 def outputs(
     opened, tokens: Int[Tensor, "batch position"]
 ) -> Float[Tensor, "layer batch position head d_head"]:
@@ -138,6 +131,13 @@ def previous_pattern(length: int) -> Float[Tensor, "1 position position"]:
     pattern = torch.diag(torch.ones(length - 1), -1)
     pattern[0, 0] = 1
     return pattern[None]
+
+
+def uniform_pattern(length: int) -> Float[Tensor, "1 position position"]:
+    """Attention spread evenly over all positions so far: a pattern that knows nothing of the
+    text."""
+    even = torch.ones(length, length).tril()
+    return (even / even.sum(1, keepdim=True))[None]
 
 
 def spread(target: Bool[Tensor, "batch query key"]) -> Float[Tensor, "batch query key"]:

@@ -51,7 +51,11 @@ def stream(
             kept.append(measure(layer, z, pattern))
             del z, pattern
         tracer.stop()
-    return {name: torch.stack([_precise(row[name]) for row in kept]) for name in kept[0]}
+    return {name: _stacked([row[name] for row in kept]) for name in kept[0]}
+
+
+def _stacked(layers: list[Tensor]) -> Tensor:
+    return torch.stack([_precise(kept) for kept in layers])
 
 
 def _precise(kept: Tensor) -> Tensor:
@@ -77,6 +81,16 @@ def logits(
     """The model's logits."""
     with opened.nn.trace(inputs(opened, tokens), use_cache=False, **where(opened)):
         result = nnsight.save(opened.nn.output.logits)
+    return result.float().cpu()
+
+
+@torch.no_grad()
+def before_unembedding(
+    opened, tokens: Int[Tensor, "batch position"]
+) -> Float[Tensor, "batch position d_model"]:
+    """The residual stream that the final norm reads."""
+    with opened.nn.trace(inputs(opened, tokens), use_cache=False, **where(opened)):
+        result = nnsight.save(opened.nn.final_norm.input)
     return result.float().cpu()
 
 

@@ -20,7 +20,6 @@ from pipeline import dependencies
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9]*.ipynb"))
 each = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-MOST_LINES = 15
 
 
 def cells(chapter: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
@@ -63,14 +62,6 @@ def test_outputs_are_stripped(chapter):
 
 def is_parameters(cell: nbformat.NotebookNode) -> bool:
     return "parameters" in cell.metadata.get("tags", [])
-
-
-@each
-def test_cells_are_short(chapter):
-    """All but the parameters, a list with a line for each."""
-    code = [cell.source.strip().splitlines() for cell in cells(chapter) if not is_parameters(cell)]
-    long = [lines[0] for lines in code if len(lines) > MOST_LINES]
-    assert not long, f"cells of more than {MOST_LINES} lines start with {long}"
 
 
 @each

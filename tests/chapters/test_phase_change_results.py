@@ -38,13 +38,13 @@ def followed():
     }
 
 
-def best_head(course, step: float) -> float:
+def best_head(run, step: float) -> float:
     """Prefix-matching score of the head that matches most at a step."""
-    return float(onsets.at(course.steps, course.heads.mean(0), step).max())
+    return float(onsets.at(run.steps, run.heads.mean(0), step).max())
 
 
-def share_formed(course) -> float:
-    return float(onsets.share_within(course.steps, course.scores.mean(0), *course.window))
+def share_formed(run) -> float:
+    return float(onsets.share_within(run.steps, run.scores.mean(0), *run.window))
 
 
 def test_the_default_profile_has_three_seeds():
@@ -54,18 +54,18 @@ def test_the_default_profile_has_three_seeds():
 @pytest.mark.parametrize("name", ["two_layer", "one_layer_smeared"])
 @pytest.mark.parametrize("seed", P.seeds)
 def test_heads_form_in_a_window_that_holds_most_of_in_context_learning(name, seed, followed):
-    course = followed[name, seed]
-    start, end = course.window
-    assert best_head(course, start) < 0.2 and best_head(course, end) > 0.6
-    assert share_formed(course) > 0.5 and float(course.scores[:, -1].mean()) < -3
+    run = followed[name, seed]
+    start, end = run.window
+    assert best_head(run, start) < 0.2 and best_head(run, end) > 0.6
+    assert share_formed(run) > 0.5 and float(run.scores[:, -1].mean()) < -3
 
 
 @pytest.mark.parametrize("seed", P.seeds)
 def test_one_plain_layer_does_not(seed, followed):
-    course = followed["one_layer", seed]
-    assert float(course.heads.mean(0).max()) < 0.2 and share_formed(course) < 0.5
+    run = followed["one_layer", seed]
+    assert float(run.heads.mean(0).max()) < 0.2 and share_formed(run) < 0.5
     deeper = followed["two_layer", seed]
-    assert course.scores[:, -1].mean() > 0.5 * deeper.scores[:, -1].mean()
+    assert run.scores[:, -1].mean() > 0.5 * deeper.scores[:, -1].mean()
 
 
 @pytest.mark.parametrize("seed", P.seeds)

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFa
 
 from lib.analyses import generality
 from lib.data import abstraction, worlds
+from lib.data import english as prose
 from lib.models import opening, organisms, planted
 
 LITERAL, CATEGORY, SOURCE, PLACE = (0, 1), (0, 2), (1, 3), (1, 1)
@@ -307,7 +308,7 @@ def english():
 
 
 def test_english_lists_are_the_papers(english):
-    lists = abstraction.english_lists(english, rng(), 6, 4)
+    lists = prose.english_lists(english, rng(), 6, 4)
     for prompt in range(4):
         row, query = lists.tokens[prompt], int(lists.query[prompt])
         text = english.tokenizer.decode(row[1 : query + 1])
@@ -316,14 +317,12 @@ def test_english_lists_are_the_papers(english):
         assert "".join(lines) + text.split("\n")[-1] == text
         words = [line.replace(":", "").split() for line in [*lines, text.split("\n")[-1]]]
         side = [
-            tuple(
-                next(n for n, known in abstraction.ENGLISH.items() if w in known) for w in line[:2]
-            )
+            tuple(next(n for n, known in prose.ENGLISH.items() if w in known) for w in line[:2])
             for line in words
         ]
         assert [s == side[-1] for s in side[:-1]] == lists.right[prompt].tolist()
         assert all(
-            int(line[2]) == abstraction.SIDES.index(s)
+            int(line[2]) == prose.SIDES.index(s)
             for line, s in zip(words[:-1], side[:-1], strict=True)
         )
         assert not any(set(line[:2]) & set(words[-1]) for line in words[:-1])
@@ -332,7 +331,7 @@ def test_english_lists_are_the_papers(english):
 
 
 def test_english_translations_line_up(english):
-    paired, placed = abstraction.english_translations(english, rng(), 3)
+    paired, placed = prose.english_translations(english, rng(), 3)
     for texts, corresponds in ((paired, True), (placed, False)):
         for text, query in (texts.target().any(2)).nonzero().tolist():
             keys = texts.target()[text, query]
@@ -340,8 +339,8 @@ def test_english_translations_line_up(english):
             source = english.tokenizer.decode(
                 texts.tokens[text, here & (texts.word[text] == texts.word[text, query])]
             ).strip()
-            assert english.tokenizer.decode(texts.tokens[text, keys]).strip() in abstraction.FRENCH
+            assert english.tokenizer.decode(texts.tokens[text, keys]).strip() in prose.FRENCH
             said = english.tokenizer.decode(texts.tokens[text, : query + 1]).split()[-1]
-            assert (abstraction.FRENCH[source] == said) is corresponds
+            assert (prose.FRENCH[source] == said) is corresponds
     found = generality.following(english, paired)
     assert found.shape == (3, english.n_layers, english.n_heads)

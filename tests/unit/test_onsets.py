@@ -120,3 +120,19 @@ def test_plane_finds_the_two_directions_that_vary():
     torch.testing.assert_close(found.T @ found, torch.eye(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(basis @ (basis.T @ found), found, atol=1e-2, rtol=0)
     torch.testing.assert_close(found, onsets.plane(points.flip(0)), atol=1e-2, rtol=0)
+
+
+def test_bends_of_known_paths_hang_on_no_projection_and_no_pace():
+    """A right angle in the middle of a path in fifty dimensions, walked at two paces."""
+    basis = torch.linalg.qr(torch.randn(50, 2, generator=torch.Generator().manual_seed(0))).Q.T
+    ways = torch.cat([torch.arange(0, 10.0), torch.linspace(10, 20, 41)])
+    there = ways.clamp(max=10)[:, None] * basis[0] + (ways - 10).clamp(min=0)[:, None] * basis[1]
+    steps = torch.arange(len(ways)).float()
+    gram = there.double() @ there.double().T
+    at, degrees = onsets.bends(gram, steps)
+    where = degrees.argmax()
+    assert degrees[where].item() == pytest.approx(90, abs=6)
+    assert at[where].item() == pytest.approx(10, abs=2)
+    assert degrees[[0, -1]].max() < 0.1
+    batched = onsets.bends(torch.stack([gram, 9 * gram]), steps)[1]
+    torch.testing.assert_close(batched[0], batched[1], atol=1e-3, rtol=0)

@@ -229,8 +229,33 @@ def test_repeated_random_blocks():
 def test_labels_ask_for_every_length():
     prefix = torch.tensor([[[0.9, 0.9, 0.1, 0.9, 0.9]], [[0.8, 0.2, 0.1, 0.8, 0.8]]])
     null_high = torch.tensor([[[0.1, 0.1, 0.1, 0.95, 0.1]], [[0.1, 0.1, 0.1, 0.1, 0.1]]])
-    copying = torch.tensor([[0.5, 0.5, 0.5, 0.5, -0.5]])
-    assert scores.is_induction(prefix, null_high, copying, 0.4).tolist() == [
-        [True, False, False, False, False]
-    ]
-    assert scores.is_positional(prefix, 0.4).tolist() == [[False, True, False, False, False]]
+    copies = torch.tensor([[True, True, True, True, False]])
+    given = prefix, null_high, copies, 0.4
+    assert scores.is_induction(*given).tolist() == [[True, False, False, False, False]]
+    assert scores.is_weak_induction(*given).tolist() == [[False, True, False, False, False]]
+
+
+def test_a_positional_copier_falls_to_its_null_at_some_length():
+    prefix = torch.tensor([[[0.9, 0.9, 0.1]], [[0.05, 0.3, 0.0]]])
+    null_high = torch.full((2, 1, 3), 0.1)
+    assert scores.is_positional(prefix, null_high, 0.4).tolist() == [[True, False, False]]
+
+
+def test_the_length_of_a_single_measurement_is_the_papers_where_it_fits():
+    wanted = [25, 50, 100]
+    for context, length in ((64, 25), (512, 25), (40, 19)):
+        plan = scores.plan_lengths(context, wanted, 4)
+        assert plan[scores.chosen_length(plan, wanted)][0] == length
+
+
+def test_windows_are_those_of_the_paper_in_proportion():
+    assert scores.windows(64) == (slice(2, 8), slice(52, 62))
+    assert scores.windows(128) == (slice(4, 16), slice(104, 124))
+    with pytest.raises(ValueError, match="too short"):
+        scores.windows(8)
+
+
+def test_block_windows_cover_the_first_and_the_last_block():
+    tokens = torch.tensor([0, 5, 6, 7, 5, 6, 7])
+    early, late = scores.block_windows(3, 2, bos=True)
+    assert tokens[1:][early].tolist() == [6, 7] and tokens[1:][late].tolist() == [5, 6, 7]

@@ -98,6 +98,16 @@ def test_the_interval_of_a_rank_correlation():
     assert 0.1 < high - low < 0.4
 
 
+def test_auc_is_one_for_a_perfect_separator_a_half_for_none_and_counts_ties_half():
+    score = torch.tensor([3.0, 2.0, 1.0, 0.0])
+    up = torch.tensor([True, True, False, False])
+    rng = np.random.default_rng(0)
+    assert [float(x) for x in ours.auc_interval(score, up, rng, 100)] == [1, 1, 1]
+    assert float(ours.auc_interval(torch.ones(4), up, rng, 100).value) == 0.5
+    assert float(ours.auc_interval(-score, up, rng, 100).value) == 0
+    assert math.isnan(ours.auc_interval(score, up & ~up, rng, 100).value)
+
+
 def test_jaccard():
     a, b = torch.tensor([True, True, False]), torch.tensor([True, False, False])
     assert ours.jaccard(a, b) == 0.5 and ours.jaccard(a, a) == 1.0
