@@ -27,9 +27,9 @@ def attention_of_embeddings(tokens, W_E, W_Q, W_K):
 
 def passes_gate(A_j, j, s, choices):
     """Equation 1 at position j: s is where the head looks most, and by the ratio tau."""
-    keys = [k for k in range(j + 1) if not (k == 0 and "first" in choices.exclude)]
+    keys = range(j + 1)
     if (
-        s not in keys
+        (s == 0 and "first" in choices.exclude)
         or (j == s and "self" in choices.exclude)
         or (j == s + 1 and "previous" in choices.exclude)
     ):
@@ -56,7 +56,15 @@ def tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choice
     heads, k = pattern.shape[1], triplets.other_tails.shape[1]
     result = {
         name: torch.zeros(heads, len(triplets), dtype=torch.float64)
-        for name in ("events", "tail", "fake", "fake_events", "tail_beside_fake", "random")
+        for name in (
+            "events",
+            "tail",
+            "fake",
+            "fake_events",
+            "tail_beside_fake",
+            "anywhere",
+            "random",
+        )
     }
     result |= {
         name: torch.zeros(heads, len(triplets), k, dtype=torch.float64)
@@ -78,6 +86,9 @@ def tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choice
                 def a(position, wanted, b=b, j=j, W_OV=W_OV):
                     return share(read(position), W_OV, W_U, tokens[b], j, int(tokens[b, wanted]))
 
+                elsewhere = [k for k in range(j + 1) if tokens[b, k] != tokens[b, o]]
+                every = sum(a(s, k) for k in elsewhere) / max(1, len(elsewhere))
+                result["anywhere"][h, n] += every
                 others = set(tokens[b, : j + 1].tolist()) - {int(tokens[b, o])}
                 places = [tokens[b].tolist().index(t) for t in others]
                 result["events"][h, n] += 1

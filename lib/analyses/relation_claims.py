@@ -72,7 +72,7 @@ def measure(
         for tau in p.taus
     }
     variants = {"graph": dict(readings) | (ratios if null != NEW else {}), "syntax": readings}
-    given = {"min_events": p.min_events, "copying": not null}
+    given = {"min_events": p.min_events, "copying": () if null else ("printed",)}
     graph, syntax = (
         relation_maps.measure(opened, corpus[kind], variants[kind], **given) for kind in variants
     )

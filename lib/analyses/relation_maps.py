@@ -15,7 +15,7 @@ it, it does not see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -64,7 +64,7 @@ class Found:
     def copying(self) -> Float[Tensor, "layer head"]:
         """The copying score. Error: ValueError if it was not measured."""
         if self.copied is None:
-            raise ValueError("The copying score was not measured. Call measure(..., copying=True).")
+            raise ValueError("Copying was not measured: name the reading in measure(copying=...).")
         return self.copied.sum(-1) / self.copied_events.sum(-1)
 
     def interval(self, seed: int, rounds: int = 500) -> Float[Tensor, "2 layer head relation"]:
@@ -160,9 +160,9 @@ def measure(
     variants: Mapping[str, Choices],
     batch: int = 16,
     min_events: int = 10,
-    copying: bool = False,
+    copying: Collection[str] = (),
 ) -> dict[str, Found]:
-    """Score all heads on documents, for each of the named choices; if asked for, copying too.
+    """Score all heads on documents, for each of the named choices; copying for those in `copying`.
 
     Memory grows with `batch`, not with the number of documents or layers.
     """
@@ -189,7 +189,7 @@ def measure(
 
 
 def layer_measure(
-    source, part: Encoded, variants: Mapping[str, Choices], copying: bool = False
+    source, part: Encoded, variants: Mapping[str, Choices], copying: Collection[str] = ()
 ) -> capture.Measure:
     """The measure of one batch, for `capture.stream`.
 
@@ -217,7 +217,7 @@ def layer_measure(
             chosen = [variants[name] for name in names]
             sums = relation_index.tally(looks, projected, seen, triplets, chosen)
             for name, choices, found in zip(names, chosen, sums, strict=True):
-                if copying:
+                if name in copying:
                     copied = relation_index.copying(looks, projected, seen, choices)
                     found |= {"copied": copied["copied"], "copied_events": copied["events"]}
                 result |= {f"{name}/{key}": value for key, value in found.items()}

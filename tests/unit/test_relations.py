@@ -18,8 +18,9 @@ from transformers import (
 
 from lib.analyses import relation_maps
 from lib.data.triplets import Encoded
-from lib.measures import relation_index
-from lib.measures.relation_index import CALIBRATED, PRINTED, Choices, Triplets
+from lib.measures import relation_index, relation_places
+from lib.measures.relation_index import CALIBRATED, PRINTED, Choices
+from lib.measures.relation_places import Triplets
 from lib.models import opening
 from lib.models.organisms import OrganismConfig, OrganismForCausalLM
 from tests.relation_reference import attention_of_embeddings
@@ -52,7 +53,11 @@ def some_triplets(
     columns = (rng.integers(2, size=n), document, source, target, *map(np.array, others))
     tensors = [torch.from_numpy(np.ascontiguousarray(c)).long() for c in columns]
     return Triplets(
-        ("one", "two"), *tensors, torch.from_numpy(rng.random((n, 3)) < 0.5), torch.arange(n)
+        ("one", "two"),
+        *tensors,
+        torch.from_numpy(rng.integers(-1, 2, (n, 3))),
+        torch.arange(n),
+        torch.from_numpy(rng.integers(3, size=n)),
     )
 
 
@@ -87,7 +92,7 @@ def test_tally_and_copying_equal_the_literal_equations(seed, choices):
         for shape in ((VOCABULARY, d), (d, VOCABULARY))
     )
     inputs = torch.randn(*tokens.shape, d, generator=generator, dtype=torch.float64)
-    seen, triplets = relation_index.see(tokens, lengths), some_triplets(rng, tokens, lengths)
+    seen, triplets = relation_places.see(tokens, lengths), some_triplets(rng, tokens, lengths)
     if choices.attention == "embedding":
         pattern = relation_index.embedding_pattern(W_E[seen.vocabulary], W_Q, W_K, seen)
         torch.testing.assert_close(pattern, attention_of_embeddings(tokens, W_E, W_Q, W_K))
@@ -107,7 +112,7 @@ def test_tally_and_copying_equal_the_literal_equations(seed, choices):
     )
     projected = relation_index.project(values, W_O, W_U[:, seen.vocabulary], seen)
     agree(
-        relation_index.tally(pattern, projected, seen, triplets, choices),
+        relation_index.tally(pattern, projected, seen, triplets, [choices])[0],
         literal_tally(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, triplets, choices),
     )
     slow = literal_copying(pattern, inputs, W_V, W_O, W_E, W_U, tokens, lengths, choices)
@@ -237,7 +242,7 @@ def _literal_per_head(pattern, values, w, E, U, tokens, lengths, triplets, choic
 
 
 def test_see_numbers_tokens_by_first_occurrence():
-    seen = relation_index.see(torch.tensor([[7, 4, 7, 9, 4, 2]]))
+    seen = relation_places.see(torch.tensor([[7, 4, 7, 9, 4, 2]]))
     assert seen.local.tolist() == [[0, 1, 0, 2, 1, 3]]
     assert seen.count.tolist() == [[1, 2, 2, 3, 3, 4]]
     assert seen.vocabulary[seen.distinct].tolist() == [[7, 4, 9, 2]]
@@ -247,8 +252,35 @@ def test_gate_by_hand():
     pattern = torch.tensor([[[[1.0, 0, 0], [0.25, 0.75, 0], [0.6, 0.1, 0.3]]]])
     place, ratio = relation_index.gate(pattern)
     assert place.tolist() == [[[0, 1, 0]]] and ratio[0, 0, 1:].tolist() == pytest.approx([3, 2])
-    place, ratio = relation_index.gate(pattern, ("first",))
-    assert place[0, 0, 1:].tolist() == [1, 2] and ratio[0, 0, 2].item() == pytest.approx(3)
+
+
+def test_a_head_that_rests_at_the_first_token_looks_at_nothing_else():
+    """It gives the source four times what it gives the rest, and the first token more than all."""
+    pattern = torch.tensor([[[[1.0, 0, 0, 0]] * 3 + [[0.95, 0.04, 0.01, 0]]]])
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    none = torch.full((1, 1), -1)
+    made = Triplets(("r",), zero, zero, one, one + 1, none, none, none, zero, zero)
+    seen = relation_places.see(torch.tensor([[7, 4, 2, 9]]))
+    assert len(relation_index.gated(pattern, made, seen).triplet) == 0
+    rests = replace(made, source=zero)
+    events = relation_index.gated(pattern, rests, seen)
+    assert len(events.triplet) == 2  # position 0 as a source: from the third token on
+    assert not relation_index.selected(events, rests, CALIBRATED).any()
+
+
+def test_ratios_of_all_heads_and_of_those_that_look():
+    pattern = torch.tensor([[[[1.0, 0, 0], [0.5, 0.5, 0], [0.6, 0.3, 0.1]]]])
+    document = torch.zeros(2, dtype=torch.long)
+    source, target, none = torch.tensor([0, 1]), torch.tensor([1, 2]), torch.full((2, 1), -1)
+    made = Triplets(("r",), document, document, source, target, none, none, none, source, source)
+    seen = relation_places.see(torch.tensor([[7, 4, 2]]))
+    counts = relation_index.ratio_counts(pattern, made, seen, torch.tensor([0.9, 1.5]))
+    assert counts.tolist() == [[[1, 1, 1], [0, 1, 1]]]  # .5, 1 and 2; looked at most: 1 and 2
+
+
+def test_variants_are_scored_together_only_if_they_agree():
+    with pytest.raises(ValueError, match="share"):
+        relation_index.tally(None, None, None, None, [PRINTED, CALIBRATED])
 
 
 def test_shares_by_hand():
