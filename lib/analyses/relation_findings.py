@@ -39,18 +39,21 @@ def best_heads(found: Found, less: tuple[str, ...], seed: int) -> pd.DataFrame:
     facts = found.facts(less)
     margins = _margins(facts, facts.label[None], found.min_events, seed)
     edges = margins.draws[:, 0].nanquantile(torch.tensor([0.025, 0.975]), 0)
-    told = [
-        [f"{h // heads}.{h % heads}" for h in pair if h >= 0] for pair in margins.head[0].T.tolist()
-    ]
+    chosen = margins.head[0].T.tolist()
     return pd.DataFrame(
         {
             "relation": names[: facts.labels],
-            "head": [", ".join(dict.fromkeys(pair)) or "none" for pair in told],
+            "head": [_named(pair, heads) for pair in chosen],
             "excess": margins.value[0].numpy(),
             "low": edges[0].numpy(),
             "high": edges[1].numpy(),
         }
     )
+
+
+def _named(chosen: Sequence[int], heads: int) -> str:
+    """The heads chosen on either half, as layer.head; `none` where no head has enough events."""
+    return ", ".join(f"{h // heads}.{h % heads}" for h in dict.fromkeys(chosen) if h >= 0) or "none"
 
 
 def _margins(facts, labels, min_events: int, seed: int, rounds: int = 500):
@@ -133,10 +136,12 @@ class Dealings:
         """The excess per opportunity of every head under every labelling."""
         return relation_facts.maps(self.offered, self.labels[:, ~self.facts.backward], 0)
 
-    def maps(self, backward: bool = False) -> Float[Tensor, "row head label"]:
-        """The excess of every head under every labelling, of facts read one way."""
-        rows = self.facts.backward == backward
-        given = self.facts.at(rows), self.labels[:, rows]
+    def maps(
+        self, backward: bool = False, rows: slice = slice(None)
+    ) -> Float[Tensor, "row head label"]:
+        """The excess of every head under every labelling, or some, of facts read one way."""
+        facts = self.facts.backward == backward
+        given = self.facts.at(facts), self.labels[rows][:, facts]
         return relation_facts.maps(*given, self.found.min_events)
 
     @cached_property
@@ -234,7 +239,7 @@ def stability(part: str, seed: int, by_tau: Sequence[Dealings], row: int = 0) ->
     """
     rows, rng = [], np.random.default_rng(seed)
     for a, b in combinations(by_tau, 2):
-        x, y = (one.forward[row].flatten() for one in (a, b))
+        x, y = (one.maps(rows=slice(row, row + 1))[0].flatten() for one in (a, b))
         both = x.isfinite() & y.isfinite()
         if int(both.sum()) > 2:
             found = statistics.spearman_interval(x[both], y[both], rng, 200)

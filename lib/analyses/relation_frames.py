@@ -14,8 +14,8 @@ from torch import Tensor
 from lib.analyses import relation_findings as findings
 from lib.analyses.relation_findings import Dealings
 from lib.analyses.relation_maps import Found
-from lib.data import gold, triplets
-from lib.data.triplets import Encoded
+from lib.data import gold, lexicon, triplets
+from lib.data.triplets import Document, Encoded
 from lib.measures import relation_facts, relation_index, relation_places, relation_tests
 
 CONTROLS_SHOWN = {
@@ -31,6 +31,21 @@ def encode(world, rng, n: int, kind: str, tokenizer, relations: Sequence[str], p
     told = gold.documents(world, world.documents(rng, n, kind))
     given = tokenizer, relations, world.context
     return triplets.collate(told, *given, True, p.pieces, p.alternatives)
+
+
+def collated(documents: Sequence[Document], opened, relations: Sequence[str], p) -> Encoded:
+    """Documents of any kind on an opened model's tokens, their triplets read both ways."""
+    given = opened.tokenizer, relations, opened.context
+    return triplets.collate(documents, *given, True, p.pieces, p.alternatives)
+
+
+def corpus(world, rng, tokenizer, p) -> dict[str, Encoded]:
+    """Documents of both kinds: facts of the graph, and sentences."""
+    given = world, rng, p.documents
+    return {
+        "graph": encode(*given, "graph", tokenizer, list(lexicon.RELATIONS), p),
+        "syntax": encode(*given, "sentences", tokenizer, list(triplets.SYNTAX), p),
+    }
 
 
 def beside_controls(found: Found, relation: str) -> pd.DataFrame:

@@ -173,19 +173,18 @@ def measure(
         parts.append(
             capture.stream(source, part.tokens, layer_measure(source, part, variants, copying))
         )
-    joined = {key: torch.cat([part[key] for part in parts], 2) for key in parts[0]}
+    joined = {key: _joined(parts, key) for key in parts[0]}
     result = {}
     for name, choices in variants.items():
-        own = {
-            key.partition("/")[2]: value
-            for key, value in joined.items()
-            if key.partition("/")[0] == name
-        }
-        sums = {key: own[key] for key in SUMS}
-        result[name] = Found(
-            encoded, choices, sums, min_events, own.get("copied"), own.get("copied_events")
-        )
+        sums = {key: joined[f"{name}/{key}"] for key in SUMS}
+        copied = [joined.get(f"{name}/{key}") for key in ("copied", "copied_events")]
+        result[name] = Found(encoded, choices, sums, min_events, *copied)
     return result
+
+
+def _joined(parts: list[dict[str, Tensor]], key: str) -> Tensor:
+    """The batches' [layer, head, triplet or document, ...], one after the other."""
+    return torch.cat([part[key] for part in parts], 2)
 
 
 def layer_measure(

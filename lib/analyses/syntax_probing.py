@@ -43,7 +43,7 @@ def splits(sentences: Sequence[Tree]) -> dict[str, tuple[Sequence[int], Sequence
 
 def table(models: Mapping, sentences: Sequence[Tree], split: Mapping, seed: int) -> pd.DataFrame:
     """Share of words whose head the probe finds, a row a model; the last has uniform attention."""
-    parsed = {name: [_parsed(one, tree) for tree in sentences] for name, one in models.items()}
+    parsed = {name: _all_parsed(one, sentences) for name, one in models.items()}
     parsed["uniform attention"] = [_even(one) for one in next(iter(parsed.values()))]
     rows = []
     for name, given in parsed.items():
@@ -58,6 +58,10 @@ def nearest(sentences: Sequence[Tree]) -> tuple[int, float]:
     return syntax_probe.nearest(
         [Parsed(empty, empty, torch.tensor(tree.heads)) for tree in sentences]
     )
+
+
+def _all_parsed(opened, sentences: Sequence[Tree]) -> list[Parsed]:
+    return [_parsed(opened, tree) for tree in sentences]
 
 
 def _parsed(opened, tree: Tree) -> Parsed:

@@ -373,12 +373,16 @@ def _tensors(
     Clusters are numbered in the order in which they come.
     """
     relation, document, source, target = torch.tensor([row[:4] for row in rows]).T
-    others = [
-        torch.tensor([(row[c] + [fill] * alternatives)[:alternatives] for row in rows])
-        for c, fill in ((4, -1), (5, -1), (6, -1))
-    ]
+    tails, sources, joined = (_filled(rows, column, alternatives) for column in (4, 5, 6))
     triple = torch.stack([relation, tokens[document, source], tokens[document, target]], 1)
     fact = torch.unique(triple, dim=0, return_inverse=True)[1]
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(row[7] for row in rows))}
-    cluster = torch.tensor([numbers[row[7]] for row in rows])
-    return Triplets(names, relation, document, source, target, *others, fact, cluster)
+    numbers: dict[str | int, int] = {}
+    cluster = torch.tensor([numbers.setdefault(row[7], len(numbers)) for row in rows])
+    return Triplets(
+        names, relation, document, source, target, tails, sources, joined, fact, cluster
+    )
+
+
+def _filled(rows: list[tuple], column: int, width: int) -> Int[Tensor, "n width"]:
+    """A column of lists as rows of one width, -1 where a list ends."""
+    return torch.tensor([(row[column] + [-1] * width)[:width] for row in rows])

@@ -17,6 +17,7 @@ is built on them take a stack of labellings [dealing, fact], of which the truth 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import permutations
 
 import torch
@@ -136,7 +137,7 @@ def _ratio(above: Tensor, below: Tensor, dim: int) -> Tensor:
 
 
 def maps(
-    facts: Facts, labels: Int[Tensor, "dealing fact"], min_events: float
+    facts: Facts, labels: Int[Tensor, "dealing fact"], min_events: int | float
 ) -> Float[Tensor, "dealing head label"]:
     """The excess of every head for every label; NaN where fewer than `min_events` events are."""
     above, below = _split(facts, labels, torch.zeros_like(facts.label), 1)
@@ -161,7 +162,7 @@ class Margins:
 def margins(
     facts: Facts,
     labels: Int[Tensor, "dealing fact"],
-    min_events: float,
+    min_events: int | float,
     generator: torch.Generator,
     rounds: int = 500,
 ) -> Margins:
@@ -179,7 +180,7 @@ def margins(
     return Margins(chosen, value, draws, above.shape[-1])
 
 
-def _best(above: Tensor, below: Tensor, least: float) -> Int[Tensor, "dealing half label"]:
+def _best(above: Tensor, below: Tensor, least: int | float) -> Int[Tensor, "dealing half label"]:
     value = _ratio(above, below, 1).masked_fill(below.amin(1) < least, torch.nan)
     best, head = value.nan_to_num(-torch.inf).max(1)
     return head.masked_fill(best.isinf(), -1)
@@ -243,6 +244,7 @@ def shared(sets: Bool[Tensor, "dealing head label"]) -> Float[Tensor, " dealing"
     return table_of[:, pairs].nanmean(1)
 
 
+@cache
 def pairings(labels: int) -> Int[Tensor, "pairing label"]:
     """All ways to pair labels with labels, the true one first."""
     return torch.tensor(list(permutations(range(labels))))

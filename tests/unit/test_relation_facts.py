@@ -1,4 +1,4 @@
-"""Labels are dealt as they should be, and a relation is told from pairs where the truth is known."""
+"""Labels are dealt as they should be, and a relation is told from pairs where truth is known."""
 
 from dataclasses import replace
 

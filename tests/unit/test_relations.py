@@ -279,8 +279,11 @@ def test_ratios_of_all_heads_and_of_those_that_look():
 
 
 def test_variants_are_scored_together_only_if_they_agree():
+    rng, (tokens, lengths) = np.random.default_rng(0), some_documents(np.random.default_rng(0))
+    seen, triplets = relation_places.see(tokens, lengths), some_triplets(rng, tokens, lengths)
+    pattern, projected = torch.rand(3, 2, *[13] * 2), torch.rand(3, 2, 13, 5)
     with pytest.raises(ValueError, match="share"):
-        relation_index.tally(None, None, None, None, [PRINTED, CALIBRATED])
+        relation_index.tally(pattern, projected, seen, triplets, [PRINTED, CALIBRATED])
 
 
 def test_shares_by_hand():

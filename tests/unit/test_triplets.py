@@ -121,7 +121,8 @@ def test_alternatives_are_visible_of_the_class_and_not_true_themselves(words):
         ["B", "C", "D", "E"], [Link("uses", (0,), (2,)), Link("uses", (0,), (3,))], ["entity"] * 4
     )
     found = collate([both], words, ["uses"], 16, alternatives=3).triplets
-    assert found.other_tails.tolist() == [[2, -1, -1], [2, -1, -1]]  # C; D and E are both true of B
+    assert found.other_tails.tolist() == [[2, -1, -1], [3, 2, -1]]  # C; D and E are both true of B,
+    assert found.joined.tolist() == [[-1, -1, -1], [0, -1, -1]]  # and D is marked as such
     assert found.other_sources.tolist() == [[2, -1, -1], [2, 3, -1]]
 
 
@@ -130,12 +131,11 @@ def test_partners_are_joined_by_another_relation_and_known_pairs_are_never_false
     told = Document.of_words(["B", "C", "D", "E"], links, ["entity"] * 4)
     found = collate([told], words, ["uses", "makes"], 16, reverse=True, alternatives=3).triplets
     uses = found.at(found.relation == 1)  # B makes E; C and D are other tails, and D is what B uses
-    assert uses.other_tails.tolist() == [[3, 2, -1]] and uses.partner.tolist() == [
-        [True, False, False]
-    ]
+    assert uses.other_tails.tolist() == [[3, 2, -1]]
+    assert uses.joined.tolist() == [[0, -1, -1]]
     known = replace(told, known=frozenset({("makes", "B", "C")}))
     found = collate([known], words, ["uses", "makes"], 16, alternatives=3).triplets
-    assert found.other_tails[1].tolist() == [3, -1, -1]
+    assert found.joined[1].tolist() == [0, 1, -1]  # C is as true as E itself
 
 
 def test_the_nearest_alternatives_are_kept(words):
