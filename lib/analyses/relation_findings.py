@@ -126,10 +126,9 @@ class Dealings:
         return made.at(~made.backward)
 
     @cached_property
-    def carried(self) -> relation_facts.Margins:
-        """Best heads of every labelling, per opportunity."""
-        labels = self.labels[:, ~self.facts.backward]
-        return _margins(self.offered, labels, 0, self.seed, rounds=200)
+    def standing(self) -> Float[Tensor, "row label"]:
+        """How far the best head of each label stands out, per opportunity."""
+        return relation_facts.standing(self.offered, self.labels[:, ~self.facts.backward])
 
     @cached_property
     def offers(self) -> Float[Tensor, "row head label"]:
@@ -176,26 +175,22 @@ class Dealings:
         return _estimate(part, self.seed, m.value[row], m.draws[:, row], m.clusters)
 
     def beyond(self, part: str, values: Float[Tensor, " row"], row: int = 0) -> Estimate:
-        """A number less its mean over dealings; the interval is that less 95 % of the dealings."""
+        """A number against the same number under the other labellings."""
         rest = self._others(values, row)
         rest = rest[rest.isfinite()]
-        if not len(rest) or not values[row].isfinite():
+        if len(rest) < 2 or not values[row].isfinite():
             return nothing(part, self.seed)
-        return against(part, self.seed, float(values[row]), rest)
+        return against(part, self.seed, float(values[row]), rest, self.margins.clusters)
 
     def relation(self, part: str, row: int = 0) -> Estimate:
-        """Mean excess of the best heads per opportunity, less what dealt labels give.
-
-        In standard deviations of the dealings.
-        """
-        value = self.carried.value.mean(1)
-        return self.beyond(part, value / self._others(value, row).std(), row)
+        """How far the best heads stand out, mean over relations, against dealt labels."""
+        return self.beyond(part, self.standing.mean(1), row)
 
     def most(self, part: str, row: int = 0) -> Estimate:
-        """Number of relations whose own excess is beyond that of dealt labels, p below .05."""
-        value = self.carried.value
+        """Number of relations whose best head stands out beyond dealings, p below .05."""
+        value = self.standing
         p = relation_facts.beyond_dealings(value[row], self._others(value, row))
-        return count(part, self.seed, int((p < LEVEL).sum()), self.carried.clusters)
+        return count(part, self.seed, int((p < LEVEL).sum()), self.margins.clusters)
 
     def sparse(self, part: str, row: int = 0) -> Estimate:
         """Share of heads that hold a relation, mean over relations that some head holds.
@@ -222,14 +217,24 @@ class Dealings:
         overlap = relation_facts.both_ways(self.reverses[row : row + 1], ways)[0]
         if not overlap[pairing].isfinite():
             return nothing(part, self.seed)
-        return against(part, self.seed, float(overlap[pairing]), overlap[overlap.isfinite()])
+        rest = overlap[overlap.isfinite()]
+        return against(part, self.seed, float(overlap[pairing]), rest, self.margins.clusters)
 
 
-def against(part: str, seed: int, observed: float, rest: Float[Tensor, " round"]) -> Estimate:
-    """An observed number less the mean of others; the interval is it less 95 % of them."""
+def against(
+    part: str, seed: int, observed: float, rest: Float[Tensor, " round"], n: int
+) -> Estimate:
+    """An observed number less the mean of others, in their standard deviations.
+
+    The interval is the same less 95 % of the others, whose mean and spread are the null's. n: the
+    clusters behind it. NaN where the others are all alike, and nothing can stand out.
+    """
+    spread, middle = float(rest.std()), float(rest.mean())
+    if spread < 1e-9:
+        return nothing(part, seed)
     low, high = rest.double().quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    value = observed - float(rest.mean())
-    return Estimate(part, seed, value, observed - high, observed - low, len(rest))
+    ends = (observed - x for x in (middle, high, low))
+    return Estimate(part, seed, *(x / spread for x in ends), n)
 
 
 def stability(part: str, seed: int, by_tau: Sequence[Dealings], row: int = 0) -> Estimate:

@@ -103,25 +103,14 @@ def best(runs: Iterable, readings: Iterable[str]) -> pd.DataFrame:
 
 
 def dealt(dealings: Dealings, title: str) -> pd.DataFrame:
-    """Per relation what its best head carries, among what dealt labels give, in their units.
-
-    Columns: relation, observed, low and high (95 % of dealings), p.
-    """
-    value = dealings.carried.value
-    rest = value[1:]
-    edges = rest.nanquantile(torch.tensor([0.025, 0.975]), 0)
-    scale, middle = rest.std(0), rest.mean(0)
+    """Per relation how far its best head stands out, beside 95 % of dealt labels, and p."""
+    value = dealings.standing
+    edges = value[1:].quantile(torch.tensor([0.025, 0.975]), 0)
     names = dealings.found.encoded.triplets.names[: value.shape[1]]
-    return pd.DataFrame(
-        {
-            "model": title,
-            "relation": names,
-            "observed": ((value[0] - middle) / scale).tolist(),
-            "low": ((edges[0] - middle) / scale).tolist(),
-            "high": ((edges[1] - middle) / scale).tolist(),
-            "p": relation_facts.beyond_dealings(value[0], rest).tolist(),
-        }
-    )
+    columns = {"observed": value[0], "low": edges[0], "high": edges[1]}
+    columns["p"] = relation_facts.beyond_dealings(value[0], value[1:])
+    told = {name: column.tolist() for name, column in columns.items()}
+    return pd.DataFrame({"model": title, "relation": names} | told)
 
 
 def winners(found: Iterable[Found]) -> pd.DataFrame:

@@ -209,6 +209,20 @@ def _resamples(n: int, generator: torch.Generator, rounds: int) -> Float[Tensor,
     return torch.zeros(rounds, n).scatter_add(1, drawn, torch.ones(rounds, n))
 
 
+def standing(facts: Facts, labels: Int[Tensor, "dealing fact"]) -> Float[Tensor, "dealing label"]:
+    """How far the best head of each label stands out among its own dealings, where not chosen.
+
+    A head's excess is told in standard deviations of what it is under all labellings, so that a
+    head which raises every pair stands out for none; the head that stands out most on one half of
+    the clusters is measured on the other, both ways.
+    """
+    value = _ratio(*_split(facts, labels, facts.half, 2), 1)  # [dealing, head, half, label]
+    spread = value.std(0)
+    z = torch.where(spread > 0, (value - value.mean(0)) / spread, 0.0)
+    chosen = z.argmax(1).flip(1)  # on the other half
+    return z.gather(1, chosen[:, None])[:, 0].mean(1)
+
+
 def beyond_dealings(
     observed: Float[Tensor, "*rest"], dealt: Float[Tensor, "dealing *rest"]
 ) -> Float[Tensor, "*rest"]:

@@ -43,10 +43,17 @@ def test_a_head_of_one_label_is_beyond_dealings_and_a_head_of_pairs_is_not():
     knows, pairs = torch.stack([holds, 1 - holds]), torch.ones(2, 32)
     for above, expected in ((knows, True), (pairs, False)):
         facts = facts_of(0.5 * above, label, cluster)
-        generator = torch.Generator().manual_seed(1)
-        found = relation_facts.margins(facts, dealt(facts), 1, generator, 20)
-        p = relation_facts.beyond_dealings(found.value[0], found.value[1:])
+        value = relation_facts.standing(facts, dealt(facts))
+        p = relation_facts.beyond_dealings(value[0], value[1:])
         assert bool((p < 0.05).all()) == expected
+
+
+def test_a_head_of_all_pairs_does_not_hide_those_of_one_label():
+    label, cluster = [0, 0, 1, 1] * 8, [i // 4 for i in range(32)]
+    holds = (torch.tensor(label) == 0).float()
+    facts = facts_of(torch.stack([3 + 0 * holds, holds, 1 - holds]), label, cluster)
+    value = relation_facts.standing(facts, dealt(facts))
+    assert (relation_facts.beyond_dealings(value[0], value[1:]) < 0.05).all()
 
 
 def test_false_alarms_hold_their_level():
@@ -55,8 +62,7 @@ def test_false_alarms_hold_their_level():
     for seed in range(60):
         above = torch.rand(5, 24, generator=torch.Generator().manual_seed(seed))
         facts = facts_of(above, label, cluster)
-        generator = torch.Generator().manual_seed(seed)
-        found = relation_facts.margins(facts, dealt(facts, 99), 1, generator, 1).value.mean(1)
+        found = relation_facts.standing(facts, dealt(facts, 99)).mean(1)
         alarms += bool(relation_facts.beyond_dealings(found[:1], found[1:, None]) < 0.05)
     assert alarms <= 7
 

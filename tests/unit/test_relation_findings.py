@@ -74,8 +74,8 @@ def test_a_row_of_dealings_less_the_others():
     dealings = findings.Dealings(found, CONTROLLED, 0, rounds=3)
     values = torch.tensor([5.0, 1.0, 2.0, 3.0])
     first, second = (dealings.beyond("x", values, row) for row in (0, 1))
-    assert first.value == pytest.approx(3) and first.low == pytest.approx(2.05)
-    assert second.value == pytest.approx(1 - 2.5)  # the truth is no dealing
+    assert first.value == pytest.approx(3) and first.low == pytest.approx(2.05)  # sd is 1
+    assert second.value == pytest.approx((1 - 2.5) / 0.5**0.5)  # the truth is no dealing
     assert np.isnan(dealings.beyond("x", values * torch.nan).value)
 
 
