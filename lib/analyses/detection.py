@@ -71,6 +71,11 @@ class Detection:
         rows = self.heads[self.heads.label == label].sort_values("prefix", ascending=False)
         return list(zip(rows.layer, rows["head"], strict=True))
 
+    def best(self, score: str) -> tuple[int, int]:
+        """(layer, head) of the head with the highest value of a column of `heads`."""
+        row = self.heads.loc[self.heads[score].idxmax()]
+        return int(row["layer"]), int(row["head"])
+
     def labelled(self, rng: np.random.Generator, resamples: int) -> Bool[Tensor, "draw layer head"]:
         """Which heads are induction heads: as found, then on resamples of the sequences."""
 

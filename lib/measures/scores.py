@@ -63,7 +63,8 @@ def plan_lengths(context: int, wanted: list[int], repeats: int) -> list[tuple[in
         fits = sorted(set(fits) | {(context - 1) // share for share in (2, 4, 8)} - {0, 1})
     if len(fits) < 3:
         raise ValueError(
-            f"A context of {context} tokens holds no three block lengths twice. Use a model with a longer context."
+            f"A context of {context} tokens holds no three block lengths twice. "
+            "Use a model with a longer context."
         )
     return [(length, min(repeats, (context - 1) // length)) for length in fits]
 
