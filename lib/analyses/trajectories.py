@@ -91,6 +91,11 @@ class Trajectory:
         return onsets.window(self.steps, self.scores.mean(0))
 
     @property
+    def held(self) -> float:
+        """Share of the final in-context score that forms within the window."""
+        return float(onsets.share_within(self.steps, self.scores.mean(0), *self.window))
+
+    @property
     def middle(self) -> float:
         """Middle of the window, in doublings."""
         return (self.window[0] * self.window[1]) ** 0.5

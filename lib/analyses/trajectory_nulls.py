@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lib.analyses.trajectories import Trajectory
 from lib.measures import onsets
@@ -37,15 +38,15 @@ def untrained(trajectory: Trajectory) -> Trajectory:
 
 
 def delayed(trajectory: Trajectory, factor: float) -> Trajectory:
-    """The same run with everything after its warm-up `factor` times later, as far as its training
-    goes."""
-    past = trajectory.steps / factor
-    curves = [trajectory.losses, trajectory.prefix, trajectory.previous]
-    moved = [
-        torch.stack([onsets.at(trajectory.steps, curve.movedim(0, -1), s) for s in past.tolist()])
-        for curve in curves
-    ]
-    return replace(trajectory, losses=moved[0], prefix=moved[1], previous=moved[2])
+    """The same run with everything `factor` times later, as far as its training goes."""
+    steps = trajectory.steps
+
+    def later(values: Tensor) -> Tensor:
+        curves = values.movedim(0, -1)
+        return torch.stack([onsets.at(steps, curves, step) for step in (steps / factor).tolist()])
+
+    names = ("losses", "prefix", "previous")
+    return replace(trajectory, **{name: later(getattr(trajectory, name)) for name in names})
 
 
 def beside(measure: Callable[[T], Estimate], subject: T, nulls: Mapping[str, T]) -> list[Estimate]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from lib.measures import onsets, statistics
 from lib.measures.statistics import Estimate
 
 Curves = Callable[[Trajectory], Tensor]  # -> [sample, *rest, snapshot]
+_scores, _heads = attrgetter("scores"), attrgetter("heads")
+_loss, _slopes = attrgetter("loss"), attrgetter("slopes")
 OfRun = Callable[[Trajectory, Tensor], Tensor]  # of resampled means [draw, *rest] -> [draw]
 
 
@@ -69,7 +72,7 @@ class Parts:
     def excess(self, part: str, run: Trajectory) -> Estimate:
         """That share, less the share of a curve with the same onset that flattens all the time."""
         smooth = trajectory_nulls.flattening(run)
-        flat = float(_share(smooth, smooth.scores.mean(0)))
+        flat = smooth.held
         return self.estimate(part, [run], _scores, lambda r, drawn: _share(r, drawn) - flat)
 
     def formed_later(self, part: str, runs: Sequence[Trajectory]) -> Estimate:
@@ -101,7 +104,7 @@ class Parts:
         runs: Sequence[Trajectory],
         edge: int,
         heads: slice = slice(None),
-        later: float = 1,
+        later: float | int = 1,
     ) -> Estimate:
         """Prefix matching of the best head at the window's start (`edge` 0: largest of the models)
         or end (1: smallest).
@@ -112,7 +115,7 @@ class Parts:
         worst = torch.stack(drawn).amin(0) if edge else torch.stack(drawn).amax(0)
         return Estimate.of(part, runs[0].seed, statistics.interval(worst), len(runs[0].heads))
 
-    def _matching(self, run: Trajectory, step: float, heads: slice) -> Float[Tensor, "draw"]:
+    def _matching(self, run: Trajectory, step: float | int, heads: slice) -> Float[Tensor, "draw"]:
         def best(drawn: Tensor) -> Tensor:
             return onsets.at(run.steps, drawn, step).amax(1)
 
@@ -246,7 +249,7 @@ class Parts:
         part: str,
         small: Trajectory,
         large: Trajectory,
-        between: tuple[float, float],
+        between: tuple[float | int, float | int],
         aligned: bool = True,
     ) -> Estimate:
         """Fall of the loss per doubling of training between two moments, that of the small model
@@ -258,7 +261,7 @@ class Parts:
         return Estimate.of(part, small.seed, found, len(small.loss))
 
 
-def aligned_spans(*runs: Trajectory) -> list[tuple[float, float]]:
+def aligned_spans(*runs: Trajectory) -> list[tuple[float | int, float]]:
     """From the end of the warm-up to the start of the window, and from its end to the last step, in
     multiples of the onset, as far as all the runs reach."""
     starts = max(run.warmup / run.onset for run in runs), min(r.window[0] / r.onset for r in runs)
@@ -266,34 +269,20 @@ def aligned_spans(*runs: Trajectory) -> list[tuple[float, float]]:
     return [starts, (ends, min(float(run.steps[-1]) / run.onset for run in runs))]
 
 
-def spans(*runs: Trajectory) -> list[tuple[float, float]]:
+def spans(*runs: Trajectory) -> list[tuple[float | int, float]]:
     """The same two stretches in steps."""
     before = max(1.0, *(run.warmup for run in runs)), min(run.window[0] for run in runs)
     return [before, (max(run.window[1] for run in runs), float(runs[0].steps[-1]))]
 
 
-def _fall(run: Trajectory, between: tuple[float, float], unit: float) -> Float[Tensor, "text"]:
+def _fall(
+    run: Trajectory, between: tuple[float | int, float | int], unit: float
+) -> Float[Tensor, "text"]:
     """Fall of each text's loss per doubling; not a number where no training lies between."""
     start, end = between
     span = float(np.log2(end / start)) if end > start > 0 else float("nan")
     ends = [onsets.at(run.steps, run.loss, edge * unit) for edge in between]
     return (ends[0] - ends[1]) / span
-
-
-def _scores(run: Trajectory) -> Tensor:
-    return run.scores
-
-
-def _heads(run: Trajectory) -> Tensor:
-    return run.heads
-
-
-def _loss(run: Trajectory) -> Tensor:
-    return run.loss
-
-
-def _slopes(run: Trajectory) -> Tensor:
-    return run.slopes
 
 
 def _over_window(run: Trajectory, drawn: Tensor) -> Tensor:

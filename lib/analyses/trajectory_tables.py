@@ -106,7 +106,7 @@ def mixtures(names: Mapping[str, str], p) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _weights(place: Path) -> list[dict[str, float]]:
+def _weights(place: Path) -> list[dict[str, float | int]]:
     """Layer, head and weight of the own key, of one snapshot; none where no key is smeared."""
     rows = []
     for layer, alpha in _alpha(place).items():
