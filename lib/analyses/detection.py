@@ -80,10 +80,10 @@ class Detection:
         """Which heads are induction heads: as found, then on resamples of the sequences."""
 
         def label(means: Tensor) -> Tensor:
-            copies = means[:, -1] > self.null_high[-1]
-            return scores.is_induction(means[:, :-1], self.null_high[:-1], copies, self.threshold)
+            copies, nulls = means[:, -1] > self.null_high[-1], self.null_high[:-1]
+            return scores.is_induction(means[:, :-1], nulls, copies, self.threshold).float()
 
-        return statistics.draws(label, self.samples, rng, resamples)
+        return statistics.draws(label, self.samples, rng, resamples).bool()
 
 
 def detect(
