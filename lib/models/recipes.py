@@ -136,6 +136,8 @@ def _blocks(name: str, layers: int, *, mlp: int = 0, smeared: int = 0, **changes
 
 
 PHRASES = {"size": 256, "context": 64, "phrases": 3, "shortest": 4, "longest": 9, "decay": 0.5}
+# Of few words, so that one stands in several phrases, and it takes two to know which goes on.
+FEW_WORDS = PHRASES | {"size": 64}
 
 _ALL = (
     _blocks("one_layer", 1),
@@ -158,6 +160,9 @@ _ALL = (
         arguments=PHRASES,
         snapshots=grid(600, 50, range(0, 501, 20)),
     ),
+    # Chapter 1 asks in which layer their induction heads sit.
+    _blocks("three_layer_phrases", 3, corpus="phrases", arguments=FEW_WORDS),
+    _blocks("four_layer_phrases", 4, corpus="phrases", arguments=FEW_WORDS),
     Recipe(
         name="world",
         corpus="world",
@@ -167,16 +172,6 @@ _ALL = (
         architecture=Architecture(heads=8),
         weight_decay=0.05,
         snapshots=grid(4000, 250, range(0, 1500, 50)),
-    ),
-    Recipe(
-        name="three_layer_world",  # chapter 1 asks in which layer its induction heads sit
-        corpus="world",
-        steps=1200,
-        lr=4e-3,
-        warmup=100,
-        architecture=Architecture(layers=3, heads=8),
-        weight_decay=0.05,
-        snapshots=grid(1200, 400),
     ),
     Recipe(
         name="lists",

@@ -2,8 +2,7 @@
 their words.
 
 A card shows all that a verdict hangs on: each part's rule, what was measured, what the same rule
-says where there is
-nothing to find, and the rule's past if it was changed after a result.
+says where there is nothing to find, and the rule's past if it was changed after a result.
 """
 
 from __future__ import annotations
@@ -94,7 +93,8 @@ def nulls(part: dict[str, Any]) -> str:
 def past(change: dict[str, Any]) -> str:
     """A change of a rule in words, with what the old rule says of the present numbers."""
     then = change["verdict"] or "nothing, for its measurement is no longer made"
-    return f"{change['date']}: {change['why']}. Before: {change['rule']}. To the present numbers it says: {then}."
+    before = f"Before: {change['rule']}. To the present numbers it says: {then}."
+    return f"{change['date']}: {change['why']}. {before}"
 
 
 def in_digits(value: Any) -> str:

@@ -2,14 +2,12 @@
 claims, and provenance.
 
 Idea: a chapter makes one `Report`, calls `figure`, `table`, `number` and `claim` as it goes, and
-`close` last. Each
-call shows something on the page and puts the data behind it under
-`runs/<profile>/results/<chapter>/`: one CSV per
-figure or table, `claims.json` and `provenance.json`.
+`close` last. Each call shows something on the page and puts the data behind it under
+`runs/<profile>/results/<chapter>/`: one CSV per figure or table, `claims.json` and
+`provenance.json`.
 
 Caveat: verdicts reach `claims.json` only when `close` runs. A chapter that died half-way leaves the
-old file removed
-and no new one, so that nothing partial is ever read.
+old file removed and no new one, so that nothing partial is ever read.
 """
 
 from __future__ import annotations
@@ -95,8 +93,7 @@ class Report:
         Caption and description stand under `name` in `book/captions/<chapter>.yml`; `fills` are the
         numbers in them.
         Errors: ValueError for a name that is no plain identifier or has no caption, a number that
-        is missing there or
-        here, a chart without data.
+        is missing there or here, a chart without data.
         """
         number = self._number("Figure", name)
         frame = markup.table(chart) if data is None else data
@@ -137,13 +134,13 @@ class Report:
         former: Sequence[Estimate] = (),
         note: str | None = None,
     ) -> str:
-        """Judge a claim by its rule in `book/claims/`, record and show the verdict, and return it in
-        words.
+        """Judge a claim by its rule in `book/claims/`, record and show the verdict, and return it
+        in words.
 
         estimates: of each part on its subject and on each of its nulls; `claims.judge` says what
         the rest is.
-        Errors: ValueError for an id that the claims do not have, or estimates that do not fit
-        its parts and nulls.
+        Errors: ValueError for an id that the claims do not have, or estimates that do not fit its
+        parts and nulls.
         """
         row = claims.judge(self._claim(claim_id), list(estimates), list(rates), list(former))
         return self._record(row, note)
@@ -166,7 +163,7 @@ class Report:
         """`1.2` for the second figure of chapter 1; running a cell again keeps the number."""
         if not NAME.fullmatch(name):
             raise ValueError(
-                f"{kind} name {name!r}: use small letters, digits, '-' and '_', for it names a file."
+                f"{kind} name {name!r}: use small letters, digits, '-' and '_': it names a file."
             )
         if name in self._names["Table" if kind == "Figure" else "Figure"]:
             raise ValueError(
@@ -197,7 +194,8 @@ class Report:
             '<div class="bk-folds">',
             _fold("Description", f"<p>{html.escape(description)}</p>"),
             _fold("Provenance", _definitions(self._provenance())),
-            f'<a class="bk-csv" href="../results/{self.chapter}/{name}.csv" download>Data (CSV)</a></div></figure>',
+            f'<a class="bk-csv" href="../results/{self.chapter}/{name}.csv" download>',
+            "Data (CSV)</a></div></figure>",
         ]
         display(HTML("".join(parts)))
 

@@ -1,15 +1,7 @@
-"""The book's charts: one house style and six builders over Altair, and how a chart becomes part of
-a page.
+"""The book's charts: a few builders over Altair, in the style of `theme`.
 
-Idea: a builder takes a tidy `DataFrame` (one row per mark) and returns an ordinary Altair chart
-that can be changed
-further. `html` turns it into markup that needs no other host: a static SVG that is always there,
-and the chart's
-specification beside it, which the site's one shared script brings to life (hover, menus).
-
-Colours: text, axes and rules are `currentColor`, so they follow the page's theme, light or dark;
-the marks' palettes
-are safe for colour-blind readers and keep a contrast of about three to one on both backgrounds.
+A builder takes a tidy `DataFrame` (one row per mark) and returns an ordinary Altair chart that can
+be changed further; `markup` turns it into part of a page.
 """
 
 from __future__ import annotations
@@ -22,64 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lib.report import markup
-
-WIDTH = 640  # the text column is 720 px wide
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#3A8FC4"]  # after Okabe and Ito
-GRID = "rgba(128,128,128,0.25)"
-ZERO = "#440154"  # the low end of viridis
-FONT = "Arial, Liberation Sans, sans-serif"  # metrics that the renderer of static pictures knows
-
-alt.data_transformers.disable_max_rows()  # `html` limits bytes instead, and names the figure
-
-
-@alt.theme.register("book", enable=True)
-def theme() -> alt.theme.ThemeConfig:
-    """House style of every chart."""
-    text = {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-    }
-    axis = text | {
-        "titleFontWeight": "normal",
-        "gridColor": GRID,
-        "domainColor": "currentColor",
-        "tickColor": "currentColor",
-    }
-    config = {
-        "background": "transparent",
-        "padding": 8,
-        "font": FONT,
-        "view": {
-            "stroke": None,
-            "continuousWidth": WIDTH,
-            "discreteWidth": WIDTH,
-            "continuousHeight": 280,
-        },
-        "axis": axis | {"labelLimit": 220},
-        "axisX": {"labelAngle": 0, "labelOverlap": True},
-        "legend": text
-        | {
-            "orient": "top",
-            "titleFontWeight": "normal",
-            "symbolStrokeWidth": 2,
-            "symbolBaseFillColor": "currentColor",
-        },
-        "header": text | {"titleFontWeight": "normal"},
-        "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "bold", "anchor": "start"},
-        "range": {
-            "category": PALETTE,
-            "ramp": {"scheme": "viridis"},
-            "heatmap": {"scheme": "viridis"},
-        },
-        "line": {"strokeWidth": 2},
-        "point": {"filled": True, "size": 60},
-        "rule": {"color": "currentColor"},
-        "text": {"color": "currentColor", "fontSize": 12},
-    }
-    return {"config": config}
-
+from lib.report.theme import PALETTE, WIDTH, ZERO
 
 # --- builders ---
 
@@ -99,49 +34,50 @@ def heatmap(
     """One cell per row of `frame`, layer by head; hover shows every column.
 
     `numbers` writes the values into the cells (None: if they are few). Cells get a frame if they
-    lie above the column
-    `null`, the upper end of a null's interval, or if `null` is a column of truth values and says
-    so.
+    lie above the column `null`, the upper end of a null's interval, or if `null` is a column of
+    truth values and says so.
     Values that take both signs get a diverging scale, centred at zero.
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
-    bound = max(abs(low), abs(high)) or 1.0
-    scale = (
-        alt.Scale(scheme="blueorange", domain=[-bound, bound])
-        if low < 0
-        else alt.Scale(scheme="viridis", domain=[low, high])
-    )
     base = alt.Chart(frame).encode(
         x=alt.X(f"{x}:O", title=x), y=alt.Y(f"{y}:O", title=y), tooltip=_tooltip(frame)
     )
-    layers = [
-        base.mark_rect(strokeWidth=2).encode(
-            color=alt.Color(f"{value}:Q", scale=scale, title=title or value)
-        )
-    ]
+    color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or value)
+    layers = [base.mark_rect(strokeWidth=2).encode(color=color)]
     if null is not None:
-        above = base.transform_filter(
-            f"datum['{null}']" if frame[null].dtype == bool else alt.datum[value] > alt.datum[null]
-        )
-        layers.append(
-            above.mark_rect(filled=False, fillOpacity=0, stroke="currentColor", strokeWidth=2)
-        )
+        layers.append(_framed(base, frame, value, null))
     if numbers or (numbers is None and len(frame) <= 96):
-        dark = (
-            alt.datum[value] < (low + high) / 2
-            if low >= 0
-            else alt.expr.abs(alt.datum[value]) > 0.6 * bound
-        )
-        digits = "d" if pd.api.types.is_integer_dtype(frame[value]) else ".2f"
-        ink = alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
-        layers.append(
-            base.mark_text(fontSize=11).encode(
-                text=alt.Text(f"{value}:Q", format=digits), color=ink
-            )
-        )
-    return alt.layer(*layers).properties(
-        width=WIDTH, height=height or max(40, 34 * frame[y].nunique())
-    )
+        layers.append(_written(base, frame, value, low, high))
+    height = height or max(40, 34 * frame[y].nunique())
+    return alt.layer(*layers).properties(width=WIDTH, height=height)
+
+
+def _scale(low: float, high: float) -> alt.Scale:
+    """From `low` to `high`; diverging and centred at zero where values take both signs."""
+    if low >= 0:
+        return alt.Scale(scheme="viridis", domain=[low, high])
+    bound = max(abs(low), abs(high)) or 1.0
+    return alt.Scale(scheme="blueorange", domain=[-bound, bound])
+
+
+def _framed(base: alt.Chart, frame: pd.DataFrame, value: str, null: str) -> alt.Chart:
+    """Frames round the cells that `null` marks, or that lie above it."""
+    told = frame[null].dtype == bool
+    above = f"datum['{null}']" if told else alt.datum[value] > alt.datum[null]
+    mark = {"filled": False, "fillOpacity": 0, "stroke": "currentColor", "strokeWidth": 2}
+    return base.transform_filter(above).mark_rect(**mark)
+
+
+def _written(
+    base: alt.Chart, frame: pd.DataFrame, value: str, low: float, high: float
+) -> alt.Chart:
+    """The values in their cells, white on dark ones and black on bright ones."""
+    bound = max(abs(low), abs(high)) or 1.0
+    diverging = alt.expr.abs(alt.datum[value]) > 0.6 * bound
+    dark = alt.datum[value] < (low + high) / 2 if low >= 0 else diverging
+    ink = alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
+    digits = "d" if pd.api.types.is_integer_dtype(frame[value]) else ".2f"
+    return base.mark_text(fontSize=11).encode(text=alt.Text(f"{value}:Q", format=digits), color=ink)
 
 
 def pattern(
@@ -159,47 +95,31 @@ def pattern(
     names = list(patterns)
     read = tokens if isinstance(tokens, Mapping) else dict.fromkeys(names, tokens)
     rows = [_sparse(name, np.asarray(patterns[name]), read[name], least) for name in names]
-    menu = alt.param(
-        name="chosen", value=names[0], bind=alt.binding_select(options=names, name=f"{title} ")
-    )
-    marks = (
-        alt.Chart(pd.DataFrame(rows))
-        .add_params(menu)
-        .transform_filter("datum.name == chosen")
-        .transform_flatten(["query", "key", "attention"])
+    binding = alt.binding_select(options=names, name=f"{title} ")
+    menu = alt.param(name="chosen", value=names[0], bind=binding)
+    shown = alt.Chart(pd.DataFrame(rows)).add_params(menu)
+    shown = shown.transform_filter("datum.name == chosen")
+    shown = shown.transform_flatten(["query", "key", "attention"])
+    for side in ("query", "key"):  # labels begin with their position, by which they are ordered
+        place = f"toNumber(split(datum.{side}, ' ')[0])"
+        shown = shown.transform_calculate(**{f"{side} place": place})
+    marks = shown.mark_rect().encode(
+        x=alt.X("key:N", title="key (attended to)", **_tokens("key", labelAngle=-90)),
+        y=alt.Y("query:N", title="query (attends)", **_tokens("query")),
+        color=alt.Color("attention:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
+        tooltip=["name:N", "query:N", "key:N", alt.Tooltip("attention:Q", format=".3f")],
     )
     size = min(540, max(200, 13 * max(map(len, read.values()))))
-    axis = {"labelOverlap": True, "labelFontSize": 10, "ticks": False}
+    return marks.properties(width=size, height=size, view=alt.ViewBackground(fill=ZERO))
 
-    def place(
-        side: str,
-    ) -> dict[str, Any]:  # labels begin with their position, by which they are ordered
-        return {
-            "sort": alt.EncodingSortField(f"{side} place", op="min"),
-            "scale": alt.Scale(paddingInner=0),
-        }
 
-    return (
-        marks.transform_calculate(
-            **{
-                f"{side} place": f"toNumber(split(datum.{side}, ' ')[0])"
-                for side in ("query", "key")
-            }
-        )
-        .mark_rect()
-        .encode(
-            x=alt.X(
-                "key:N",
-                title="key (attended to)",
-                axis=alt.Axis(labelAngle=-90, **axis),
-                **place("key"),
-            ),
-            y=alt.Y("query:N", title="query (attends)", axis=alt.Axis(**axis), **place("query")),
-            color=alt.Color("attention:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
-            tooltip=["name:N", "query:N", "key:N", alt.Tooltip("attention:Q", format=".3f")],
-        )
-        .properties(width=size, height=size, view=alt.ViewBackground(fill=ZERO))
-    )
+def _tokens(side: str, **more: Any) -> dict[str, Any]:
+    """Axis, order and scale of the tokens on one side of a pattern."""
+    return {
+        "axis": alt.Axis(labelOverlap=True, labelFontSize=10, ticks=False, **more),
+        "sort": alt.EncodingSortField(f"{side} place", op="min"),
+        "scale": alt.Scale(paddingInner=0),
+    }
 
 
 def scatter(

@@ -1,11 +1,9 @@
 """Claims, the rules that judge them, and the verdicts that follow from numbers alone.
 
-A claim stands in `book/claims/<chapter>.yml` with what its paper reports and one or more *parts*: a measured
-quantity, the side
-on which the claim puts it, a tolerance, and the *nulls*: where there is nothing to find. A chapter
-measures, on the
-claim's own subject and on each null, by the same code, and hands over one `Estimate` per part, seed
-and null.
+A claim stands in `book/claims/<chapter>.yml` with what its paper reports and one or more *parts*: a
+measured quantity, the side on which the claim puts it, a tolerance, and the *nulls*: where there is
+nothing to find. A chapter measures, on the claim's own subject and on each null, by the same code,
+and hands over one `Estimate` per part, seed and null.
 
     reproduced        the interval lies on the claimed side of the tolerance in the share of seeds
     that the rule names
@@ -93,7 +91,8 @@ class Rule(Strict):
 
 
 class Claim(Strict):
-    """A row of `book/claims/<chapter>.yml`: a claim of a paper, or (`own`) a question of the book's own."""
+    """A row of `book/claims/<chapter>.yml`: a claim of a paper, or (`own`) a question of the book's
+    own."""
 
     id: str = Field(pattern=r"^[ORS]\d+[a-z-]*$")
     paper: Literal["olsson2022", "ren2024", "singh2024"]
@@ -257,8 +256,8 @@ def _complete(claim: Claim, estimates: Sequence[Estimate]) -> None:
     if given != wanted:
         missing, stray = (sorted(map(_place, x)) for x in (wanted - given, given - wanted))
         raise ValueError(
-            f"Claim {claim.id}: estimates are missing for {missing or 'nothing'}, and given for {stray or 'nothing'} "
-            f"that it does not have. Its parts and nulls stand in book/claims/."
+            f"Claim {claim.id}: estimates are missing for {missing or 'nothing'}, and given for "
+            f"{stray or 'nothing'} that it lacks. Its parts and nulls stand in book/claims/."
         )
 
 

@@ -1,7 +1,8 @@
 """How a chart becomes part of a page that needs no other host.
 
-`html` gives a static SVG that is always there and the chart's specification beside it, which the site's one shared
-script (`bundle`) brings to life: hover, menus. `table` gives the data behind a chart.
+`html` gives a static SVG that is always there and the chart's specification beside it, which the
+site's one shared script (`bundle`) brings to life: hover, menus. `table` gives the data behind a
+chart.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Where a result comes from: versions, fingerprints, and the line that repeats a run.
 
 Everything here ends up on public pages, so paths are shown relative to the repository and no
-environment variable is
-ever read into a record.
+environment variable is ever read into a record.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.analyses import ablation_effects
+from lib.analyses import ablation_effects, composition
 from lib.measures import scores, statistics
 from lib.models import opening, planted
 from lib.report import claims
@@ -16,65 +16,54 @@ PAIR, NOISE = [(1, 2), (1, 6)], [(1, 0), (1, 7)]
 
 
 @pytest.fixture(scope="module")
-def benches() -> list[ablation_effects.Bench]:
+def runs() -> list[ablation_effects.CleanRun]:
     made = [planted.induction(seed=seed, size=64, context=64) for seed in range(3)]
     opened = [opening.open_model(m.model, tokenizer=m.tokenizer) for m in made]
     return [
-        ablation_effects.repeats_bench(
-            o, np.random.default_rng(0), length=14, repeats=3, examples=4
-        )
+        ablation_effects.on_repeats(o, np.random.default_rng(0), length=14, repeats=3, examples=4)
         for o in opened
     ]
 
 
-def verdicts(claim: str, estimates: list[statistics.Estimate]) -> dict[str, str]:
-    return {
-        name: part["verdict"]
-        for name, part in claims.judge(claims.load()[claim], estimates)["parts"].items()
-    }
+def verdict(claim: str, part: str, estimates: list[statistics.Estimate]) -> str:
+    rule = claims.load()[claim].parts[part]
+    return claims.verdict_of(rule, [e for e in estimates if e.part == part])
 
 
-def o10(benches, heads) -> dict[str, str]:
-    rng, estimates = np.random.default_rng(1), []
-    for seed, bench in enumerate(benches):
-        others, _ = ablation_effects.controls([*PAIR], bench.opened, rng, 4)
-        rest = [
-            (layer, head) for layer in range(2) for head in range(8) if (layer, head) not in PAIR
-        ]
-        estimates += ablation_effects.joint(seed, bench, heads, others, rng, 100) + [
-            ablation_effects.spared("most-others", seed, bench, rest, rng, 100)
-        ]
-    return verdicts("O10", estimates)
+def removed(runs, groups) -> list[statistics.Estimate]:
+    rng, found = np.random.default_rng(1), []
+    for seed, run in enumerate(runs):
+        found += ablation_effects.joint(seed, run, groups, rng, 100)
+    return found
 
 
-def test_o10_holds_for_planted_induction_heads(benches):
-    assert set(o10(benches, PAIR).values()) == {claims.REPRODUCED}
+@pytest.mark.parametrize("part", ["joint", "joint-mean"])
+def test_o10_holds_for_planted_induction_heads_and_not_for_others(runs, part):
+    assert verdict("O10", part, removed(runs, [PAIR])) == claims.REPRODUCED
+    assert verdict("O10", part, removed(runs, [NOISE])) == claims.NOT
 
 
-def test_o10_fails_for_heads_that_are_noise(benches):
-    found = o10(benches, NOISE)
-    assert found["joint"] == found["joint-mean"] == claims.NOT
+def test_that_others_leave_the_score_holds_for_others_and_not_for_induction_heads(runs):
+    others, _ = ablation_effects.controls(PAIR, runs[0].opened, np.random.default_rng(0), 4)
+    for groups, expected in ((others, claims.REPRODUCED), ([PAIR], claims.NOT)):
+        given = ablation_effects.as_part(removed(runs, groups), "others")
+        assert verdict("O10-same-layers", "others", given) == expected
 
 
-def test_o17_holds_for_planted_heads_and_fails_for_a_wrong_pattern(benches):
-    rng, right, wrong = np.random.default_rng(1), [], []
-    for seed, bench in enumerate(benches):
-        n = bench.tokens.shape[1]
-        exact = {
-            "previous": ([(0, 0)], ablation.previous_pattern(n)),
-            "induction": (PAIR, ablation.spread(scores.prefix_target(bench.tokens))),
+@pytest.mark.parametrize("right", [True, False])
+def test_o17_holds_for_planted_heads_and_fails_for_a_uniform_pattern(runs, right):
+    rng, found = np.random.default_rng(1), []
+    for seed, run in enumerate(runs):
+        even = ablation.uniform_pattern(run.tokens.shape[1])
+        back = ablation.previous_pattern(run.tokens.shape[1]) if right else even
+        match = ablation.spread(scores.prefix_target(run.tokens)) if right else even
+        gone = composition.pattern_path(run, removed=[(0, 0)])
+        path = composition.pattern_path(run, put={(0, 0): back})
+        put = run.putting(dict.fromkeys(PAIR, match))
+        shares = {
+            "previous": composition.recovered(gone, path, run.losses, rng, 100),
+            "induction": composition.recovered(run.without([PAIR])[0], put, run.losses, rng, 100),
         }
-        for (part, (heads, pattern)), estimates in [
-            (item, made) for item in exact.items() for made in (right, wrong)
-        ]:
-            put = pattern if estimates is right else ablation_effects.uniform_pattern(n)
-            share = ablation_effects.recovered(
-                bench.without([heads])[0],
-                bench.putting(dict.fromkeys(heads, put)),
-                bench.clean,
-                rng,
-                100,
-            )
-            estimates.append(statistics.Estimate.of(part, seed, share, len(bench.tokens)))
-    assert set(verdicts("O17", right).values()) == {claims.REPRODUCED}
-    assert claims.REPRODUCED not in verdicts("O17", wrong).values()
+        found += [statistics.Estimate.of(part, seed, x, 4) for part, x in shares.items()]
+    for part in ("previous", "induction"):
+        assert (verdict("O17", part, found) == claims.REPRODUCED) == right

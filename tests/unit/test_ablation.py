@@ -1,7 +1,6 @@
 """Interventions against plain torch hooks that do the same thing by hand, and no-ops that change
 not one bit."""
 
-import numpy as np
 import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -143,20 +142,6 @@ def test_ideal_patterns():
     assert ablation.previous_pattern(3).tolist() == [[[1, 0, 0], [1, 0, 0], [0, 1, 0]]]
     target = torch.tensor([[[False, False, False], [True, False, False], [True, True, False]]])
     assert ablation.spread(target).tolist() == [[[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0]]]
-
-
-def test_matched_random_sets_have_as_many_heads_in_each_layer():
-    opened, heads, spared = tiny.opened("gpt2"), [(0, 1), (2, 0), (2, 3)], [(0, 0)]
-    draws = ablation.matched_random(heads, opened, np.random.default_rng(0), 50, spared)
-    for draw in draws:
-        assert sorted(layer for layer, _ in draw) == [0, 2, 2] and len(set(draw)) == 3
-        assert not set(draw) & {*heads, *spared}
-    assert {h for draw in draws for at, h in draw if at == 0} == {
-        2,
-        3,
-    }  # every head that is free is drawn
-    with pytest.raises(ValueError, match="Layer 2 has 1 other heads, 3 are needed"):
-        ablation.matched_random([(2, 0), (2, 1), (2, 2)], opened, np.random.default_rng(0), 1)
 
 
 @pytest.mark.parametrize("head", [(3, 0), (0, 4), (-1, 0)])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.report import charts, markup
+from lib.report import charts, markup, theme
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_palette_stands_out_on_both_grounds():
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
-    for colour in charts.PALETTE:
+    for colour in theme.PALETTE:
         for ground in ("#ffffff", "#121212"):
             high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 2.8, (colour, ground)

@@ -209,7 +209,7 @@ def test_each_null_that_is_named_must_be_measured():
     with pytest.raises(ValueError, match="a on untrained"):
         claims.judge(claim(a=rule(nulls=("untrained",))), estimates(*HOLDS))
     with pytest.raises(ValueError, match="a on elsewhere"):
-        claims.judge(claim(), [*estimates(*HOLDS), estimates((0, 1))[0].on("elsewhere")])
+        claims.judge(claim(), [*estimates(*HOLDS), estimates((0.0, 1.0))[0].on("elsewhere")])
 
 
 def test_the_record_holds_what_the_pages_show():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.analyses import ablation_effects
+from lib.analyses import ablation_effects, before_and_after, composition
 from lib.measures import scores
 from lib.models import opening, planted
-from lib.tracing import ablation
+from lib.tracing import ablation, capture
 
 PAIR, NOTES = [(1, 2), (1, 6)], [(0, 0)]
 
@@ -21,10 +21,10 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
-def bench() -> ablation_effects.Bench:
+def bench() -> ablation_effects.CleanRun:
     made = planted.induction(size=64, context=64)
     opened = opening.open_model(made.model, tokenizer=made.tokenizer)
-    return ablation_effects.repeats_bench(opened, rng(), length=14, repeats=3, examples=4)
+    return ablation_effects.on_repeats(opened, rng(), length=14, repeats=3, examples=4)
 
 
 def lost(bench, heads, **how) -> float:
@@ -33,7 +33,7 @@ def lost(bench, heads, **how) -> float:
 
 def test_nothing_removed_changes_nothing(bench):
     for held in (False, True):
-        assert torch.allclose(bench.without([[]], held=held)[0], bench.clean, atol=1e-5)
+        assert torch.allclose(bench.without([[]], held=held)[0], bench.losses, atol=1e-5)
     assert lost(bench, []) == pytest.approx(0, abs=1e-6)
 
 
@@ -64,22 +64,24 @@ def test_ideal_pattern_gives_back_what_the_head_did(bench):
     def share(heads, pattern):
         gone, put = bench.without([heads])[0], bench.putting(dict.fromkeys(heads, pattern))
         return float(
-            ablation_effects.recovered(
-                gone[:, late], put[:, late], bench.clean[:, late], rng(), 50
+            composition.recovered(
+                gone[:, late], put[:, late], bench.losses[:, late], rng(), 50
             ).value
         )
 
     assert share(PAIR, ablation.spread(scores.prefix_target(bench.tokens))) == pytest.approx(
         1, abs=0.02
     )
-    assert share(PAIR, ablation_effects.uniform_pattern(n)) < 0.5
+    assert share(PAIR, ablation.uniform_pattern(n)) < 0.5
     assert share(NOTES, ablation.previous_pattern(n)) == pytest.approx(1, abs=0.02)
-    assert share(NOTES, ablation_effects.uniform_pattern(n)) < 0.5
+    assert share(NOTES, ablation.uniform_pattern(n)) < 0.5
 
 
 def test_only_the_planted_previous_token_head_looks_back(bench):
-    assert ablation_effects.looking_back(bench.opened, bench.tokens, 0.3, before_layer=1) == NOTES
-    assert ablation_effects.looking_back(bench.opened, bench.tokens, 0.3, before_layer=0) == []
+    assert (
+        composition.previous_token_heads(bench.opened, bench.tokens, 0.3, before_layer=1) == NOTES
+    )
+    assert composition.previous_token_heads(bench.opened, bench.tokens, 0.3, before_layer=0) == []
 
 
 def test_table_averages_over_sets(bench):
@@ -98,28 +100,34 @@ def test_table_averages_over_sets(bench):
 
 def test_one_text_is_refused(bench):
     with pytest.raises(ValueError, match="at least two texts"):
-        ablation_effects.Bench.of(bench.opened, bench.tokens[:1], bench.early, bench.late)
+        ablation_effects.CleanRun.of(bench.opened, bench.tokens[:1], bench.early, bench.late)
 
 
 # --- controls ---
 
 
-def test_controls_come_from_the_same_layers_where_they_can(bench):
-    sets, what = ablation_effects.controls(PAIR, bench.opened, rng(), 20)
-    assert len(sets) == 20 and "same layers" in what
+def test_controls_come_from_the_same_layer_and_differ_from_each_other(bench):
+    sets, what = ablation_effects.controls(PAIR, bench.opened, rng(), 10)
+    assert len(sets) == 10 and what == "as many other heads of the same layers"
     assert all(layer == 1 and (layer, head) not in PAIR for heads in sets for layer, head in heads)
     assert all(len(set(heads)) == 2 for heads in sets)
+    assert len({frozenset(heads) for heads in sets}) == 10
+    every, _ = ablation_effects.controls(PAIR, bench.opened, rng(), 20)
+    assert len({frozenset(heads) for heads in every}) == 15, "all pairs of six heads, and no more"
 
 
-def test_controls_say_so_where_a_layer_is_full(bench):
+def test_controls_are_filled_up_where_a_layer_has_too_few_other_heads(bench):
+    heads, others = [(1, h) for h in range(5)], {(1, 5), (1, 6), (1, 7)}
+    sets, what = ablation_effects.controls(heads, bench.opened, rng(), 20)
+    assert len(sets) == 10 and what.endswith("filled up with some of these")
+    assert all(others < set(group) and len(set(group)) == 5 for group in sets)
+
+
+def test_controls_say_so_where_a_layer_has_no_other_head(bench):
     whole = [(1, head) for head in range(8)]
-    sets, what = ablation_effects.controls(whole[:5], bench.opened, rng(), 6)
-    assert "any layer" in what and all(
-        len(set(heads)) == 5 and not set(heads) & set(whole[:5]) for heads in sets
-    )
     assert ablation_effects.controls(whole, bench.opened, rng(), 6) == (
         [[(0, head) for head in range(8)]],
-        "all 8 other heads, of any layer",
+        "8 heads of other layers",
     )
 
 
@@ -130,7 +138,7 @@ def test_undone_is_minus_one_for_the_way_back_and_zero_across():
     change = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     across = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
     across = across - change * (across * change).sum() / (change**2).sum()
-    values = ablation_effects.undone(
+    values = before_and_after.undone(
         torch.stack([-change, across, -0.5 * change]), change, rng(), 50
     ).value
     assert torch.allclose(values, torch.tensor([-1.0, 0.0, -0.5]), atol=1e-5)
@@ -138,19 +146,73 @@ def test_undone_is_minus_one_for_the_way_back_and_zero_across():
 
 def test_change_window_surrounds_the_steepest_fall():
     score = -torch.sigmoid(torch.linspace(-8, 8, 33))
-    before, after = ablation_effects.change_window(score)
+    before, after = before_and_after.change_window(score)
     assert before < 16 < after and score[before] > -0.2 and score[after] < -0.8
-    assert ablation_effects.change_window(torch.tensor([0.0, -1.0])) == (0, 1)
+    assert before_and_after.change_window(torch.tensor([0.0, -1.0])) == (0, 1)
     with pytest.raises(ValueError, match="two snapshots"):
-        ablation_effects.change_window(torch.tensor([0.0]))
+        before_and_after.change_window(torch.tensor([0.0]))
 
 
 def test_parts_of_claims_on_planted_heads(bench):
-    assert ablation_effects.last_layer("x", 0, bench, rng(), 50).low > 0.5
-    assert ablation_effects.spared(
-        "x", 0, bench, [(1, 0), (1, 7), (0, 3), (1, 2)], rng(), 50
-    ).value == pytest.approx(0.75)
-    nothing = ablation_effects.joint(0, bench, [], [[(0, 0)]], rng(), 50)
+    layers = ablation_effects.by_layer(bench.opened)
+    assert ablation_effects.last_layer("x", 0, bench, layers, rng(), 50).low > 0.5
+    mixed = ablation_effects.by_layer(bench.opened, rng())
+    assert sorted(sum(mixed, [])) == sorted(sum(layers, [])) and mixed != layers
+    assert ablation_effects.better_without("x", 0, bench, PAIR, rng(), 50).value == 0
+    nothing = ablation_effects.joint(0, bench, [[]], rng(), 50)
+    nothing.append(ablation_effects.better_without("x", 0, bench, [], rng(), 50))
     assert all(math.isnan(e.value) for e in nothing), (
         "without induction heads there is nothing to judge"
     )
+
+
+def test_o11_counts_heads_and_separates_them():
+    drawn = torch.tensor([[-0.2, -0.1, 0.0, 0.3], [-0.2, 0.1, -0.3, 0.3]])
+    heads = torch.tensor([True, True, False, False])
+    share = before_and_after.negative("induction", 0, drawn, heads, 4)
+    assert (share.value, share.low) == (1, 0.5)
+    told = before_and_after.separated("others", 0, drawn, heads, 4)
+    assert (told.value, told.low) == (1, 0.5)
+    assert before_and_after.mean_effect("induction", 0, drawn, heads, 4).value == pytest.approx(
+        -0.15
+    )
+    assert math.isnan(before_and_after.separated("others", 0, drawn, heads & False, 4).value)
+
+
+# --- the circuit ---
+
+
+def test_a_pattern_path_shows_what_a_previous_token_head_does_and_nothing_else(bench):
+    n = bench.tokens.shape[1]
+    ideal, even = (
+        composition.pattern_path(bench, put=dict.fromkeys(NOTES, pattern))
+        for pattern in (ablation.previous_pattern(n), ablation.uniform_pattern(n))
+    )
+    gone = composition.pattern_path(bench, removed=NOTES)
+    recovered = [
+        float(composition.recovered(gone, put, bench.losses, rng(), 50).value)
+        for put in (ideal, even)
+    ]
+    assert recovered[0] == pytest.approx(1, abs=0.02) and recovered[1] < 0.5
+    untouched = composition.pattern_path(bench, removed=[(1, 2)])
+    torch.testing.assert_close(untouched, bench.losses)  # no layer follows whose patterns feel it
+
+
+def test_induction_heads_read_the_previous_token_head(bench):
+    reads = composition.k_composition(bench.opened, 0, 1)
+    readers = {2, 4, 6}  # the anti-copying head 1.4 matches, too
+    assert set(reads[0].topk(3).indices.tolist()) == readers
+    frame = composition.reading_frame(reads, NOTES, PAIR, 0)
+    kinds = frame.groupby(["writer", "reader"]).size()
+    assert len(frame) == 64 and kinds["previous-token head", "induction head"] == 2
+
+
+def test_direct_logits_are_all_that_the_logits_hold_beside_the_embedding(bench):
+    opened, tokens = bench.opened, bench.tokens
+    said = composition.direct_logits(opened, tokens).sum((2, 3))
+    logits = capture.logits(opened, tokens)[:, :-1]
+    centred = logits - logits.mean(-1, keepdim=True)
+    real = centred.gather(2, tokens[:, 1:, None])[..., 0]
+    embedded = opened.W_E[tokens[:, :-1]] @ (opened.W_U - opened.unembedding_mean()[:, None])
+    rest = embedded.gather(2, tokens[:, 1:, None])[..., 0]
+    torch.testing.assert_close(said + rest, real, atol=1e-3, rtol=1e-3)
