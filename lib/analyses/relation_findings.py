@@ -294,3 +294,9 @@ def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
         (winner, triplets.relation), (value > 0).float(), accumulate=True
     )
     return (wins / wins.sum(0)).unflatten(0, (layers, heads))
+
+
+def excess(found: Found, less: tuple[str, ...]) -> Float[Tensor, "layer head relation"]:
+    """By how much the index exceeds the largest of the named controls; NaN with too few events."""
+    given = found.sums, found.encoded.triplets, less
+    return relation_tests.excess(*given, found.min_events)
