@@ -34,7 +34,7 @@ NULLS: dict[str, tuple[str, ...]] = {
     "same class, other source": ("same_class", "other_source"),
     "these and other relation": ("same_class", "other_source", "other_relation"),
 }
-JUDGED = "same class, other source"  # the null of the claim
+CONTROLLED = "same class, other source"
 BY = 0.05  # what a best head must exceed a null by
 MOST = 4  # relations of seven
 
@@ -93,12 +93,12 @@ def _counted(found: Found, dealings: int) -> pd.DataFrame:
     facts = found.facts(tuple(controls))
     generator = torch.Generator().manual_seed(0)
     labels = torch.cat([facts.label[None], relation_facts.deal(facts, generator, dealings)])
-    parts = []
+    parts, filled = [], bool(found.summary["index"].isfinite().any())
     for null, less in NULLS.items():
         rows = [controls.index(name) for name in less]
         counts = _exceeding(_less(facts, rows), labels, found.min_events)
         parts.append(pd.DataFrame({"null": null, "row": range(len(counts)), "relations": counts}))
-    return pd.concat(parts)
+    return pd.concat(parts).assign(filled=filled)
 
 
 def _less(facts: Facts, rows: list[int]) -> Facts:
@@ -113,15 +113,27 @@ def _exceeding(facts: Facts, labels: torch.Tensor, min_events: int) -> list[int]
 
 
 def share(counted: pd.DataFrame, part: str, seed: int, row: int = 0) -> Estimate:
-    """The share of all universes in which most relations exceed the null of the claim."""
-    rows = counted[(counted["null"] == JUDGED) & (counted.row == row)]
+    """The share of all universes, under all nulls, in which most relations exceed the null."""
+    rows = counted[counted.row == row]
     value = float((rows.relations >= MOST).mean())
     return Estimate(part, seed, value, value, value, len(rows))
 
 
 def former_share(counted: pd.DataFrame, part: str, seed: int) -> Estimate:
-    """The same among the universes that do not read the current token."""
-    return share(counted[counted.input != "current"], part, seed)
+    """The same under both controls, among universes that fill a cell and read no current token."""
+    kept = counted.filled & (counted.input != "current") & (counted["null"] == CONTROLLED)
+    return share(counted[kept], part, seed)
+
+
+def possible(counted: pd.DataFrame) -> float:
+    """The share of universes that could pass whatever the weights are.
+
+    Not those without a filled cell, nor an exchange of head tokens that the input does not read.
+    """
+    exchanged = counted["null"].isin(
+        [null for null, less in NULLS.items() if "other_source" in less]
+    )
+    return float((counted.filled & ~(exchanged & (counted.input == "current"))).mean())
 
 
 def effects(counted: pd.DataFrame) -> pd.DataFrame:
@@ -180,6 +192,6 @@ def means(counted: Iterable[pd.DataFrame], averaging: str) -> pd.DataFrame:
 
 
 def strongest(table: pd.DataFrame) -> tuple[str, float]:
-    """The choice whose values differ most under the claim's null, and by how much."""
-    spread = table.groupby("choice")[JUDGED].agg(np.ptp)
+    """The choice whose values differ most under both controls, and by how much."""
+    spread = table.groupby("choice")[CONTROLLED].agg(np.ptp)
     return spread.idxmax(), float(spread.max())
