@@ -67,7 +67,7 @@ class Run(Group):
         "bootstraps.",
     )
     seeds: list[Seed] = Field(
-        [0, 1, 2],
+        [3, 4, 5],
         min_length=1,
         description="Training seeds of the book's own models; each verdict is judged over them.",
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from math import comb, prod
 
 import numpy as np
@@ -34,6 +34,7 @@ from lib.tracing import ablation, capture
 
 HOW = ("zero", "mean", "resample")
 FREE_AND_HELD = (("zero", False), ("zero", True))
+SIX_WAYS = [(how, held) for held in (False, True) for how in HOW]
 LOGITS = 100_000_000  # numbers that one pass over several sets of heads may hold as logits
 Heads = ablation.Heads
 Sets = list[list[tuple[int, int]]]
@@ -184,6 +185,14 @@ def on_repeats(
     return CleanRun.of(opened, tokens, *windows)
 
 
+def one_after_another(run: CleanRun, heads: Heads) -> pd.DataFrame:
+    """In-context score as heads are removed in their order, patterns held: `heads removed`,
+    `score`."""
+    sets = [list(heads[:count]) for count in range(len(heads) + 1)]
+    left = run.score(run.without(sets, held=True)).mean(1)
+    return pd.DataFrame({"heads removed": range(len(sets)), "score": left.numpy()})
+
+
 # --- which heads beside which ---
 
 
@@ -202,7 +211,8 @@ def controls(heads: Heads, opened, rng: np.random.Generator, draws: int) -> tupl
         return _distinct([(others, number)], rng, draws), f"{number} heads of other layers"
     pools, filled = [], False
     for layer in layers:
-        own, rest = ([h for h in some if h[0] == layer] for some in (heads, others))
+        own = [head for head in heads if head[0] == layer]
+        rest = [head for head in others if head[0] == layer]
         pools.append((rest, min(len(own), len(rest))))
         if len(rest) < len(own):
             pools.append((own, len(own) - len(rest)))
@@ -217,7 +227,7 @@ def _distinct(
     """Different sets that take a number of heads from each pool: all of them, or `draws`."""
     if prod(comb(len(pool), n) for pool, n in pools) <= draws:
         picks = product(*(combinations(pool, n) for pool, n in pools))
-        return [[head for part in pick for head in part] for pick in picks]
+        return [list(chain(*pick)) for pick in picks]
     found = set()
     while len(found) < draws:
         taken = [(pool, rng.permutation(len(pool))[:n]) for pool, n in pools]

@@ -72,6 +72,28 @@ def pattern_path(
     return run.holding(torch.cat([run.patterns[:first], changed[first:]]))
 
 
+def transplanted(
+    run: CleanRun,
+    heads: Heads,
+    exact: Float[Tensor, "#text query key"],
+    rng: np.random.Generator,
+    first: int | None = None,
+) -> dict[str, Interval]:
+    """Share of the loss that comes back when removed heads get an `ideal` pattern, and when they
+    get a `uniform` one instead; `first`: through the patterns of layers from there on alone."""
+
+    def losses(pattern: Tensor) -> Tensor:
+        put = dict.fromkeys(heads, pattern)
+        return run.putting(put) if first is None else pattern_path(run, put=put, first=first)
+
+    gone = run.without([list(heads)])[0] if first is None else pattern_path(run, heads, first=first)
+    even = ablation.uniform_pattern(run.tokens.shape[1])
+    shapes = {"ideal": exact, "uniform": even}
+    return {
+        name: recovered(gone, losses(pattern), run.losses, rng) for name, pattern in shapes.items()
+    }
+
+
 def k_composition(opened, earlier: int, later: int) -> Float[Tensor, "head_earlier head_later"]:
     """K-composition scores of all heads of a layer with all heads of a later one."""
     writer, reader = opened.head_weights(earlier), opened.head_weights(later)

@@ -25,6 +25,7 @@ on real text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,14 +72,19 @@ class Detection:
         rows = self.heads[self.heads.label == label].sort_values("prefix", ascending=False)
         return list(zip(rows.layer, rows["head"], strict=True))
 
+    def best(self, score: str) -> tuple[int, int]:
+        """(layer, head) of the head with the highest value of a column of `heads`."""
+        row = self.heads.loc[self.heads[score].idxmax()]
+        return int(row["layer"]), int(row["head"])
+
     def labelled(self, rng: np.random.Generator, resamples: int) -> Bool[Tensor, "draw layer head"]:
         """Which heads are induction heads: as found, then on resamples of the sequences."""
 
         def label(means: Tensor) -> Tensor:
-            copies = means[:, -1] > self.null_high[-1]
-            return scores.is_induction(means[:, :-1], self.null_high[:-1], copies, self.threshold)
+            copies, nulls = means[:, -1] > self.null_high[-1], self.null_high[:-1]
+            return scores.is_induction(means[:, :-1], nulls, copies, self.threshold).float()
 
-        return statistics.draws(label, self.samples, rng, resamples)
+        return statistics.draws(label, self.samples, rng, resamples).bool()
 
 
 def detect(
@@ -114,7 +120,8 @@ def detect(
     heads = _head_rows(table, {name: values.mean(0) for name, values in copied.items()}, opened)
     copying_null = bootstrap_mean(copied["copying_null"], rng, resamples).high
     null_high = torch.cat([_null_high(table, samples.shape[1:]), copying_null[None]])
-    labelled = _label(heads, samples.mean(0), null_high, threshold)
+    also = _one_shorter(opened, rng, plan[-1], examples)
+    labelled = _label(heads, samples.mean(0), null_high, threshold, also)
     return Detection(labelled, table, plan[chosen][0], samples, null_high, threshold)
 
 
@@ -380,18 +387,39 @@ def _null_high(
     )
 
 
+def _one_shorter(
+    opened, rng: np.random.Generator, longest: tuple[int, int], examples: int
+) -> Callable[[], Float[Tensor, "layer head"]]:
+    """Prefix matching on a block one token shorter than the longest, measured when it is asked
+    for."""
+
+    def measure() -> Tensor:
+        length, repeats = longest
+        tokens = random_repeats(opened, rng, length - 1, repeats, examples)
+        return attention_scores(opened, tokens, rng)["prefix"].mean(0)
+
+    return measure
+
+
 def _label(
     heads: pd.DataFrame,
     means: Float[Tensor, "length_plus_1 layer head"],
     null_high: Float[Tensor, "length_plus_1 layer head"],
     threshold: float,
+    also: Callable[[], Float[Tensor, "layer head"]],
 ) -> pd.DataFrame:
-    prefix, lengths_high, copies = means[:-1], null_high[:-1], means[-1] > null_high[-1]
+    """Labels by the lengths measured. Where a head seems to be a weak induction head, one length
+    more is read: a copier that looks 100 places back also passes at 25 and 50, which divide 100."""
+    prefix, high, copies = means[:-1], null_high[:-1], means[-1] > null_high[-1]
+    induction = scores.is_induction(prefix, high, copies, threshold)
+    if scores.is_weak_induction(prefix, high, copies, threshold).any():
+        prefix = torch.cat([prefix, also()[None]])
+        high = torch.cat([high, torch.zeros_like(high[:1])])
     told = [
-        scores.is_induction(prefix, lengths_high, copies, threshold),
-        scores.is_weak_induction(prefix, lengths_high, copies, threshold),
-        scores.is_positional(prefix, lengths_high, threshold),
+        induction,
+        scores.is_weak_induction(prefix, high, copies, threshold),
+        scores.is_positional(prefix, high, threshold),
     ]
     masks = [mask.flatten().numpy() for mask in told] + [heads.previous >= threshold]
     label = np.select(masks, LABELS[:-1], default=LABELS[-1])
-    return heads.assign(null_high=lengths_high.amax(0).flatten().numpy(), label=label)
+    return heads.assign(null_high=null_high[:-1].amax(0).flatten().numpy(), label=label)

@@ -63,7 +63,8 @@ def plan_lengths(context: int, wanted: list[int], repeats: int) -> list[tuple[in
         fits = sorted(set(fits) | {(context - 1) // share for share in (2, 4, 8)} - {0, 1})
     if len(fits) < 3:
         raise ValueError(
-            f"A context of {context} tokens holds no three block lengths twice. Use a model with a longer context."
+            f"A context of {context} tokens holds no three block lengths twice. "
+            "Use a model with a longer context."
         )
     return [(length, min(repeats, (context - 1) // length)) for length in fits]
 
@@ -264,10 +265,12 @@ def is_weak_induction(
     copies: Bool[Tensor, "layer head"],
     threshold: float,
 ) -> Bool[Tensor, "layer head"]:
-    """Weak induction heads: they copy and match above the null at every length, but under the
-    threshold at some length."""
+    """Weak induction heads: they copy, and match at every length, but under the threshold at some.
+
+    To match is to be above the null and to reach half the threshold.
+    """
     over = prefix >= threshold
-    return over.any(0) & ~over.all(0) & (prefix > null_high).all(0) & copies
+    return over.any(0) & ~over.all(0) & _matches(prefix, null_high, threshold).all(0) & copies
 
 
 def is_positional(
@@ -275,9 +278,12 @@ def is_positional(
     null_high: Float[Tensor, "length layer head"],
     threshold: float,
 ) -> Bool[Tensor, "layer head"]:
-    """Positional copiers: over the threshold at some repeat length, and down at their null at
-    another."""
-    return (prefix >= threshold).any(0) & (prefix <= null_high).any(0)
+    """Positional copiers: over the threshold at some repeat length, and no match at another."""
+    return (prefix >= threshold).any(0) & ~_matches(prefix, null_high, threshold).all(0)
+
+
+def _matches(prefix: Tensor, null_high: Tensor, threshold: float) -> Tensor:
+    return (prefix > null_high) & (prefix >= threshold / 2)
 
 
 def windows(context: int) -> tuple[slice, slice]:

@@ -97,6 +97,10 @@ class Planted:
     tokenizer: object
     truth: dict[str, list[tuple[int, int]]]
 
+    def names(self) -> dict[str, str]:
+        """`layer.head` -> what was planted there."""
+        return {f"{i}.{h}": kind for kind, heads in self.truth.items() for i, h in heads}
+
 
 def induction(
     seed: int = 0, size: int = 128, context: int = 512, copier_length: int = 25

@@ -2,8 +2,8 @@
 
 A recipe says everything that its weights depend on, beside the seed and the code;
 `lib.models.training` follows it.
-Recipes were searched with seeds from 100 upwards; the chapters judge seeds 0, 1, 2 (see the pages
-of chapters 2 and 3).
+Recipes were searched with seeds from 100 upwards; rules were revised with seeds 0 to 2 in view, and
+are judged on seeds from 3 upwards (see the pages of chapters 2 and 3).
 """
 
 from collections.abc import Iterable

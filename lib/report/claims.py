@@ -204,10 +204,10 @@ def judge(
     none.
     """
     _complete(claim, estimates)
-    given = (estimates, rates, former)
-    parts = {
-        name: _part(rule, *_of(name, *given), seeds_needed) for name, rule in claim.parts.items()
-    }
+    parts = {}
+    for name, rule in claim.parts.items():
+        own, repeated, old = (_of(name, rows) for rows in (estimates, rates, former))
+        parts[name] = _part(rule, own, repeated, old, seeds_needed)
     lead = next((n for n in claim.heart if parts[n]["verdict"] != UNTESTABLE), claim.heart[0])
     shown = {key: parts[lead][key] for key in ("measured", "interval", "n", "seeds")}
     held = [sum(part["verdict"] == REPRODUCED for part in parts.values()), len(parts)]
@@ -265,9 +265,9 @@ def _place(pair: tuple[str, str]) -> str:
     return f"{pair[0]} on {pair[1]}" if pair[1] else pair[0]
 
 
-def _of(name: str, *lists: Sequence[Any]) -> list[list[Any]]:
-    """What belongs to a part, from each list."""
-    return [[row for row in rows if row.part == name] for rows in lists]
+def _of(name: str, rows: Sequence[Any]) -> list[Any]:
+    """What belongs to a part."""
+    return [row for row in rows if row.part == name]
 
 
 def _part(
@@ -279,7 +279,7 @@ def _part(
 ) -> dict[str, Any]:
     """Judge one part, then ask whether the rule says as much of its nulls."""
     own = [e for e in estimates if not e.null]
-    nulls = [_null(rule, name, [e for e in estimates if e.null == name]) for name in rule.nulls]
+    nulls = [_null(rule, name, estimates) for name in rule.nulls]
     verdict = verdict_of(rule, own, seeds_needed)
     if any(_as_good(null["verdict"], verdict) for null in nulls) or _alarmed(verdict, rates):
         verdict = UNDECIDED
@@ -297,7 +297,8 @@ def _part(
 
 def _null(rule: Rule, name: str, estimates: list[Estimate]) -> dict[str, Any]:
     """The same rule where there is nothing to find; a single seed is enough to pass there."""
-    return {"name": name, "verdict": verdict_of(rule, estimates, 1), **measured(estimates)}
+    there = [e for e in estimates if e.null == name]
+    return {"name": name, "verdict": verdict_of(rule, there, 1), **measured(there)}
 
 
 def _as_good(null: Verdicts, verdict: Verdicts) -> bool:

@@ -51,11 +51,11 @@ def stream(
             kept.append(measure(layer, z, pattern))
             del z, pattern
         tracer.stop()
-    return {name: _stacked([row[name] for row in kept]) for name in kept[0]}
+    return {name: _stacked(kept, name) for name in kept[0]}
 
 
-def _stacked(layers: list[Tensor]) -> Tensor:
-    return torch.stack([_precise(kept) for kept in layers])
+def _stacked(layers: list[dict[str, Tensor]], name: str) -> Tensor:
+    return torch.stack([_precise(kept[name]) for kept in layers])
 
 
 def _precise(kept: Tensor) -> Tensor:

@@ -64,8 +64,8 @@ def test_one_repeat_length_alone_would_be_fooled():
             by_length[(*head, 50)] < 0.1 and by_length[(*head, 100)] < 0.1
         )  # ... and nothing like one elsewhere
     at_one = torch.tensor(by_length.xs(25, level="length").to_numpy()).reshape(1, 2, 8)
-    copying = torch.tensor(detected(0, 25).heads.copying.to_numpy()).reshape(2, 8)
-    fooled = scores.is_induction(at_one, torch.zeros_like(at_one), copying, 0.4)
+    copies = torch.tensor(detected(0, 25).heads.copying.to_numpy()).reshape(2, 8) > 0
+    fooled = scores.is_induction(at_one, torch.zeros_like(at_one), copies, 0.4)
     assert {tuple(pair) for pair in fooled.nonzero().tolist()} == {
         *made.truth["induction head"],
         *made.truth["positional copier"],

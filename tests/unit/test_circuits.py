@@ -71,3 +71,15 @@ def test_without_heads_before_it_a_layer_composes_with_nothing():
         circuits.qk_trace_normalised(w.W_Q, w.W_K, torch.zeros(16, 16), E.T @ E).tolist()
         == [0.0] * 4
     )
+
+
+def test_k_composition_against_whole_matrices():
+    generator = torch.Generator().manual_seed(0)
+    W_V, W_Q, W_K = (torch.randn(2, 12, 3, generator=generator) for _ in range(3))
+    W_O = torch.randn(2, 3, 12, generator=generator)
+    found = circuits.k_composition(W_V, W_O, W_Q, W_K)
+    for a in range(2):
+        for b in range(2):
+            writes, reads = W_V[a] @ W_O[a], W_K[b] @ W_Q[b].T
+            expected = (writes @ reads).norm() / (writes.norm() * reads.norm())
+            assert float(found[a, b]) == pytest.approx(float(expected), rel=1e-4)

@@ -179,3 +179,45 @@ def test_stories_model_has_its_previous_token_heads(stories):
         assert listed.previous.item() == pytest.approx(
             expected, abs=0.06
         )  # fewer sequences, of the middle of the vocabulary
+
+
+# --- parts of claims ---
+
+
+def test_labels_on_resamples_are_those_found_where_heads_are_planted(found):
+    drawn = found.labelled(np.random.default_rng(0), 50)
+    heads = {(int(i), int(h)) for i, h in drawn[0].nonzero()}
+    assert drawn.shape == (51, 2, 8) and drawn.float().mean(0).max() == 1
+    assert heads == set(found.of("induction head")) == {(1, 2), (1, 6)}
+
+
+def test_the_share_in_the_last_layer_and_labels_dealt_anew():
+    labelled = torch.zeros(3, 3, 4, dtype=torch.bool)
+    labelled[:, 1, :3] = labelled[:, 2, 0] = True
+    share = detection.in_last_layer("x", 0, labelled, 10)
+    assert (share.value, share.low, share.high) == (0.25, 0.25, 0.25)
+    rng, shares = np.random.default_rng(0), set()
+    for _ in range(30):
+        dealt = detection.dealt(labelled, rng)
+        assert not dealt[:, 0].any() and (dealt.sum((1, 2)) == 4).all()
+        shares.add(detection.in_last_layer("x", 0, dealt, 10).value)
+    assert {0.25, 0.5, 0.75} <= shares
+    nothing = detection.in_last_layer("x", 0, labelled & False, 10)
+    assert np.isnan(nothing.value)
+
+
+def test_weights_predict_behaviour_until_it_is_shuffled():
+    ranks = np.linspace(-1, 1, 24)
+    heads = pd.DataFrame({"layer": [0] * 8 + [1] * 16, "ov_eigenvalues": ranks})
+    heads = heads.assign(copying=ranks, copying_unrepeated=ranks**3, qk_trace=ranks)
+    heads["label"] = np.where(ranks > 0.4, "induction head", "other")
+    rng = np.random.default_rng(0)
+    found = {e.part: e for e in detection.predictions(heads, 0, rng, 200)}
+    assert {part: e.value for part, e in found.items()} == pytest.approx(
+        {"copying": 1, "copying-repeats": 1, "matching": 1}
+    )
+    assert (found["copying"].n, found["matching"].n) == (24, 16)
+    mixed = [detection.shuffled(heads, rng) for _ in range(40)]
+    aucs = [detection.predictions(rows, 0, rng, 100)[2].value for rows in mixed]
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.1)
+    assert all((rows.label[:8] == "other").all() for rows in mixed), "dealt within their layers"

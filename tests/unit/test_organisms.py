@@ -89,6 +89,14 @@ def test_smeared_keys_follow_the_definition():
 
 
 @torch.no_grad()
+def test_keys_can_lean_on_a_token_further_back():
+    attention = organism(smeared=2).model.layers[0].self_attn
+    key = torch.randn(1, attention.smear.shape[0], 6, attention.head_dim)
+    smeared = attention.smear_keys(key)
+    torch.testing.assert_close(smeared[:, :, :2], key[:, :, :2])
+    torch.testing.assert_close(smeared[:, :, 2:], (key[:, :, 2:] + key[:, :, :-2]) / 2)
+
+
 def test_alpha_far_above_zero_is_no_smear_and_alpha_trains():
     plain, smeared, tokens = organism(), organism(smeared=True), some_tokens()
     smeared.load_state_dict(plain.state_dict(), strict=False)
