@@ -8,8 +8,8 @@ import torch
 from lib.data import gold, triplets
 from lib.data.fewshot import JUSTIFY, TASKS, prompts, true_pairs
 from lib.data.lexicon import CATEGORIES, COLUMNS, HELD_OUT, LABELS, RELATIONS
-from lib.data.worlds import SHARES, World
-from lib.models import organisms
+from lib.data.worlds import LIST_SHARES, SHARES, ListWorld, World
+from lib.models import organisms, recipes
 
 WORLD = World()
 
@@ -215,3 +215,25 @@ def test_kinds_are_mixed_by_their_shares():
     said = np.isin(batch, [WORLD.ids[word] for word in RELATIONS.values()]).sum(1) > 8
     assert said.mean() == pytest.approx(SHARES["graph"], abs=0.03)
     assert len(LABELS) == 12
+
+
+def test_lists_are_the_worlds_documents_in_shares_of_their_own():
+    world = ListWorld()
+    tokens = world.batch(np.random.default_rng(0), 400)
+    assert tokens.shape == (400, world.context) and tokens.dtype == np.int64
+    assert (tokens[:, 0] == 0).all() and tokens.max() < len(world.words)
+    # Only lines `w1 ... = v1 ... .` and repeats (which draw from all words) can hold the mark of a
+    # translation early on.
+    foreign = np.isin(tokens, list(world.translation.values())).mean(1)
+    assert 0.1 < (foreign > 0.3).mean() < 0.2, "fifteen per cent are translations"
+    assert sum(LIST_SHARES.values()) == pytest.approx(1)
+    assert np.array_equal(tokens, world.batch(np.random.default_rng(0), 400))
+
+
+def test_blocks_are_as_long_as_the_literal_test_asks():
+    made = ListWorld().documents(np.random.default_rng(0), 200, "repeats")
+    assert made.detail["length"].min() == 6 and made.detail["length"].max() == 30
+
+
+def test_the_lists_recipe_names_its_corpus():
+    assert type(recipes.RECIPES["lists"].make_corpus()) is ListWorld
