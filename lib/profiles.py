@@ -2,10 +2,9 @@
 
 A *profile* is one flat YAML file under `params/`.
 The same definitions check that file, the values that papermill injects into a chapter (`-f`, `-p`)
-and the defaults
-that stand in each chapter's parameters cell, because papermill itself checks nothing: a misspelt
-name would simply be
-ignored, and the run would answer another question than the one asked.
+and the defaults that stand in each chapter's parameters cell, because papermill itself checks
+nothing: a misspelt name would simply be ignored, and the run would answer another question than the
+one asked.
 
 Use, in a chapter's first cell of code after the parameters:
 
@@ -302,9 +301,8 @@ def from_notebook(namespace: dict[str, Any]) -> Profile:
     """Check the parameters of a chapter, given its `globals()`, right after its parameter cells.
 
     Every plain value that the cells so far have set counts as a parameter, so a misspelt one that
-    papermill injected
-    is found. Running the cell again later checks the same names again, and not what the chapter has
-    computed since.
+    papermill injected is found. Running the cell again later checks the same names again, and not
+    what the chapter has computed since.
     """
     plain = (str, int, float, bool, list, dict, type(None))
     now = {

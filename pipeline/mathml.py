@@ -1,8 +1,7 @@
 """A Sphinx extension: formulas become MathML while the book is built.
 
 Browsers lay MathML out themselves, so pages need no MathJax: no script of a megabyte, no fonts, no
-other host, and
-formulas are there before any script runs. The conversion is docutils's own.
+other host, and formulas are there before any script runs. The conversion is docutils's own.
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ class HeadsThroughTraining:
     def read(
         cls, name: str, seed: int, p, run: CleanRun, groups: Sets, rng: np.random.Generator
     ) -> HeadsThroughTraining:
-        """Read every snapshot of one of the book's own models on the texts of a run, patterns
-        held; prefix matching on repeats of a random block of 15 tokens."""
+        """Read every snapshot of one of the book's own models on the texts of a run, patterns held;
+        prefix matching on repeats of a random block of 15 tokens."""
         kept = opening.organism_snapshots(name, seed, p)
         opened = opening.open_model(kept[min(kept)])
         repeats = detection.random_repeats(opened, rng, 15, 4, p.examples)

@@ -1,23 +1,18 @@
 """Find the induction heads of any model (Olsson et al. 2022): one entry point, `detect`.
 
 Idea: feed repeats of random tokens, at several lengths of the repeated block, and ask of every head
-how much of its
-attention goes to the tokens that followed the current one before (prefix matching), and whether it
-raises the token
-that it looks at (copying). Beside each score stand its nulls: the same keys moved a few places
-(matched offset), and
-the keys that belong to another token of the sequence (shuffled target), with intervals over
-sequences.
+how much of its attention goes to the tokens that followed the current one before (prefix matching),
+and whether it raises the token that it looks at (copying). Beside each score stand its nulls: the
+same keys moved a few places (matched offset), and the keys that belong to another token of the
+sequence (shuffled target), with intervals over sequences.
 
     found = detect(opened, rng)
     found.heads       # one row a head: label, scores at the worst length, weights' own scores
     found.lengths     # one row per head and repeat length, with intervals and nulls
 
 Two copying scores are given. `copying_unrepeated` is the paper's, on tokens that do not repeat;
-there an induction head
-finds no match and spreads its attention, so that even a perfect one scores low. `copying` is the
-same ratio on repeats,
-where the head has something to copy; labels use it.
+there an induction head finds no match and spreads its attention, so that even a perfect one scores
+low. `copying` is the same ratio on repeats, where the head has something to copy; labels use it.
 
 Caveat: the tokens are random, so this finds the literal ability and says nothing of what heads do
 on real text.
@@ -56,8 +51,8 @@ class Detection:
     heads: one row a head, with its name `layer.head`, its scores, the upper end of its nulls and
     its label. lengths: one row per head and repeat length, with intervals. length: the one at which
     copying is measured. samples: prefix matching of each sequence at each length and, last, its
-    copying; `null_high`: the upper end of the null of each. With `threshold` all that a label
-    hangs on.
+    copying; `null_high`: the upper end of the null of each. With `threshold` all that a label hangs
+    on.
     """
 
     heads: pd.DataFrame
@@ -185,8 +180,7 @@ def copying_scores(
     opened, tokens: Int[Tensor, "batch position"]
 ) -> dict[str, Float[Tensor, "batch layer head"]]:
     """`copying` of every head and sequence (`scores.copying`), from its direct path to the logits,
-    and `copying_null`,
-    in which the token half a block away takes the attended one's place.
+    and `copying_null`, in which the token half a block away takes the attended one's place.
 
     On repeats only the queries that have a prefix target count; on tokens without repeats, all of
     them.

@@ -41,9 +41,9 @@ def beside(steps: list[int], edges: tuple[float, float]) -> list[int]:
 
 
 def list_texts(p) -> Int[Tensor, "text token"]:
-    """Half of `p.trajectory_texts` lists of words and labels of the world, then the same lists
-    with each one's labels dealt anew among its lines: only which labels are in use can then be
-    learnt from the context."""
+    """Half of `p.trajectory_texts` lists of words and labels of the world, then the same lists with
+    each one's labels dealt anew among its lines: only which labels are in use can then be learnt
+    from the context."""
     rng = np.random.default_rng([p.seed, 4])
     lists = RECIPES["world"].make_corpus().documents(rng, p.trajectory_texts // 2, "singles").tokens
     dealt = lists.copy()

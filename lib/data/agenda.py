@@ -103,8 +103,7 @@ def lettered(
     counts of what was dropped.
 
     Dropped: self-relations, triplets with an entity that the text never mentions, documents with
-    more entities than
-    letters. `function_word` says which words to leave out (none when None).
+    more entities than letters. `function_word` says which words to leave out (none when None).
     """
     counts = Counter(
         {"self-relations": 0, "not mentioned": 0, "documents with too many entities": 0}

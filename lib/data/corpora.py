@@ -100,8 +100,7 @@ def check(profile: Profile) -> Any:
     it names none).
 
     Errors: FileNotFoundError with the command that gets what is missing; ValueError when the
-    profile asks for what only a
-    pipeline can tell and names none.
+    profile asks for what only a pipeline can tell and names none.
     """
     for name in filter(None, (profile.agenda_file, profile.treebank_file)):
         find(name, profile.data_dir)
@@ -117,9 +116,8 @@ def check(profile: Profile) -> Any:
 
 def chosen(profile: Profile) -> dict[str, tuple[list[Document], dict[str, int]]]:
     """The documents on which a model of yours is measured, by kind, and counts of what was dropped:
-    `graph` from AGENDA,
-    entities as letters; `syntax` from a treebank or, without one, from AGENDA's sentences as a
-    spaCy pipeline parses them.
+    `graph` from AGENDA, entities as letters; `syntax` from a treebank or, without one, from
+    AGENDA's sentences as a spaCy pipeline parses them.
 
     Errors: ValueError when the profile names no text; those of `check`.
     """

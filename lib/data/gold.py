@@ -1,8 +1,8 @@
 """Gold annotation of the generated world's documents, in the form that real text comes in.
 
 `graph` and `sentences` turn a `worlds.Sample` into `triplets.Document`s, `trees` its sentences into
-dependency trees,
-from which `Tree.doc` makes spaCy Docs. Nothing is parsed: the world knows what it wrote.
+dependency trees, from which `Tree.doc` makes spaCy Docs. Nothing is parsed: the world knows what it
+wrote.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Token-level corpora: what the small organisms are trained on and examined with.
 
 A corpus has `.words` (index = token id, `words[0] == "<bos>"`), `.context` and `.batch(rng, size)`,
-which draws `size`
-sequences of `context` tokens, `<bos>` first, as an int64 array. The generator is passed in: same
-generator, same text.
+which draws `size` sequences of `context` tokens, `<bos>` first, as an int64 array. The generator is
+passed in: same generator, same text.
 
 - `BigramBlocks`: a block from a fixed random bigram chain, repeated to fill. Bigrams can be learnt
 by weights alone;

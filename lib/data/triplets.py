@@ -1,16 +1,14 @@
 """From words and trees to triplets of token positions.
 
 A `Document` is a text with its words' places, the relations between them and each word's class.
-Syntax comes from
-dependency labels (`PATTERNS`), of spaCy's English models and of Universal Dependencies alike.
-`collate` lays documents
-on a model's tokens and finds, for each triplet, the other words that could stand in the tail's or
-the head's place.
+Syntax comes from dependency labels (`PATTERNS`), of spaCy's English models and of Universal
+Dependencies alike.
+`collate` lays documents on a model's tokens and finds, for each triplet, the other words that could
+stand in the tail's or the head's place.
 
 A word of several tokens is represented by its first one, as head and as tail: that is the token
-which begins the word,
-and which a model that predicts the word must raise. With `pieces="whole"` triplets with such words
-are dropped instead.
+which begins the word, and which a model that predicts the word must raise. With `pieces="whole"`
+triplets with such words are dropped instead.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 gold annotation.
 
 Idea. One small language model can learn everything that the book examines if its corpus asks for
-it: words fall into
-categories, entities stand in seven relations, verbs choose their subjects and objects, nouns their
-adjectives, and some
-words have a translation. What holds is known, because the world is generated: no parser or
-annotator stands between.
+it: words fall into categories, entities stand in seven relations, verbs choose their subjects and
+objects, nouns their adjectives, and some words have a translation. What holds is known, because the
+world is generated: no parser or annotator stands between.
 
 | kind | form of a document | what it asks of a model |
 |---|---|---|
@@ -22,12 +20,11 @@ annotator stands between.
 Use. `World()` is a corpus (`words`, `context`, `batch`). `documents(rng, n, kind)` returns tokens
 with their annotation.
 The facts are drawn from `seed`; the same seed is the same world, for all seeds of training. Some
-pairs of categories
-(`lexicon.HELD_OUT`) never meet in a list of the corpus: `lib.data.fewshot` asks about these.
+pairs of categories (`lexicon.HELD_OUT`) never meet in a list of the corpus: `lib.data.fewshot` asks
+about these.
 
 Caveat. It is a toy: 8 words a category, one or two facts a word. What a model does here shows that
-a method works, and
-not what large models do with English.
+a method works, and not what large models do with English.
 """
 
 from __future__ import annotations
@@ -85,9 +82,8 @@ class Sample:
     """Documents of one kind: tokens int64 [n, context], and what stands where.
 
     `cell` [n, context]: which cell of the kind's form a token fills (column of a sentence; -1:
-    `<bos>`), `unit`
-    [n, context]: in which sentence or line of the document (-1: `<bos>`). `detail` is what was
-    drawn for each document:
+    `<bos>`), `unit` [n, context]: in which sentence or line of the document (-1: `<bos>`). `detail`
+    is what was drawn for each document:
     block length, labels [n, class], pairs [n, pair, 2], topic and so on, by name.
     """
 
@@ -102,8 +98,8 @@ class Sample:
 class World:
     """Vocabulary, facts and documents.
 
-    `topics`: how many groups of eight entities there are, `edges`: facts per
-    relation and topic, `shortest` and `longest`: blocks that are repeated.
+    `topics`: how many groups of eight entities there are, `edges`: facts per relation and topic,
+    `shortest` and `longest`: blocks that are repeated.
     """
 
     seed: int = 0
@@ -405,9 +401,8 @@ class ListWorld(World):
     """The world of chapters 4 and 5: lists, translations and repeats, and nothing else.
 
     Whether heads that match tokens also match categories and translations can be asked only of a
-    model that has learnt
-    all three. Words, categories and held-out pairs are those of `World`; it has few entities, for
-    it never speaks of them.
+    model that has learnt all three. Words, categories and held-out pairs are those of `World`; it
+    has few entities, for it never speaks of them.
     """
 
     topics: int = 1

@@ -2,8 +2,7 @@
 index and its tests.
 
 Everything here is a pure function of tensors and generators, its intervals from `statistics`, so
-that a test can give it a
-case worked out by hand. No model, no file, no page.
+that a test can give it a case worked out by hand. No model, no file, no page.
 
 May import of ours, beside itself: nothing.
 """

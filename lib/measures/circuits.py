@@ -2,8 +2,7 @@
 Elhage et al. 2021).
 
 No vocabulary x vocabulary matrix is ever built: W_E W_OV W_U has the same non-zero eigenvalues as
-the
-d_head x d_head product that starts elsewhere in the cycle.
+the d_head x d_head product that starts elsewhere in the cycle.
 """
 
 from __future__ import annotations
@@ -39,10 +38,8 @@ def qk_trace_normalised(
     eigenvalues, given EE = W_E^T @ W_E.
 
     With through = sum of previous_score(h) * W_V^h W_O^h over heads of earlier layers, it measures
-    pure K-composition
-    with previous-token heads: does this head look for its own token in what they moved one place
-    on? -1..1, so that
-    layers can be compared.
+    pure K-composition with previous-token heads: does this head look for its own token in what they
+    moved one place on? -1..1, so that layers can be compared.
     """
     small = W_K.transpose(1, 2) @ through.T @ EE @ W_Q
     eigenvalues = torch.linalg.eigvals(small)

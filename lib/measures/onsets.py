@@ -62,8 +62,7 @@ def window(
     last value.
 
     One end of the best stretch is a snapshot, as the curve is linear between them. Error:
-    ValueError for a series that
-    does not span such a factor.
+    ValueError for a series that does not span such a factor.
     """
     starts = [
         s

@@ -128,9 +128,9 @@ def open_positions(
 ) -> Bool[Tensor, "n query"]:
     """The positions j >= max(s, o) within the text, less those left out.
 
-    Left out are j = s (`self`), j = s + 1 (`previous`), and all where s is position 0 (`first`),
-    at which heads rest. Position 0 stays a rival of other sources: a head that rests there looks
-    at none of them.
+    Left out are j = s (`self`), j = s + 1 (`previous`), and all where s is position 0 (`first`), at
+    which heads rest. Position 0 stays a rival of other sources: a head that rests there looks at
+    none of them.
     """
     j = torch.arange(seen.tokens.shape[1], device=seen.tokens.device)
     allowed = (j >= triplets.first[:, None]) & (j < seen.length[triplets.document, None])

@@ -13,8 +13,8 @@ right:
 | `other_relation` | a word that another relation joins with the head token | – |
 
 (*static*: raises tails whatever it reads. *partners*: raises whatever the head token is joined
-with.) A control is compared over the events that have it. None but the last hangs on which
-relation joins a pair, so that labels can be dealt anew without counting again (`relation_facts`).
+with.) A control is compared over the events that have it. None but the last hangs on which relation
+joins a pair, so that labels can be dealt anew without counting again (`relation_facts`).
 Permutation tests ask the same of the last three: does the index exceed what it would be if each
 fact's word were drawn from those that could stand in its place?
 
@@ -178,8 +178,8 @@ def exchange_test(
 
     Each round draws one word for every fact, from its own and all that could stand in its place in
     some document, and puts it in wherever it is visible; elsewhere the fact's own word stays. So
-    occurrences of one fact are exchanged together, and are no independent evidence. Facts without
-    a substitute never change.
+    occurrences of one fact are exchanged together, and are no independent evidence. Facts without a
+    substitute never change.
     """
     places, shares = substitutes(sums, triplets, name)
     own = triplets.source if name == "other_source" else triplets.target

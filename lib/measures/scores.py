@@ -2,10 +2,8 @@
 Activation Evaluators").
 
 Each score is a share of attention, or a logit ratio, for every sequence and head: tensors in,
-numbers out. Which
-positions count is a boolean *target* [batch, query, key], so that one function, `attention_to`,
-serves every score
-and its nulls:
+numbers out. Which positions count is a boolean *target* [batch, query, key], so that one function,
+`attention_to`, serves every score and its nulls:
 
     target = prefix_target(tokens)                       # keys that follow an earlier occurrence of
     the query's token
@@ -198,13 +196,11 @@ def copying(
     most.
 
     raises: the head's direct contribution to the logit of each distinct token of the sample, minus
-    that contribution's
-    mean over the vocabulary. attended: column of the token attended to; further ones, for nulls,
-    share the work.
+    that contribution's mean over the vocabulary. attended: column of the token attended to; further
+    ones, for nulls, share the work.
     After ReLU, a = raise of the attended token, r = a / (a + sum over the sample), and the score is
-    4 r - 1
-    (Olsson et al., appendix; r is at most one half), averaged over `queries`. Where nothing is
-    raised it is -1.
+    4 r - 1 (Olsson et al., appendix; r is at most one half), averaged over `queries`. Where nothing
+    is raised it is -1.
     """
     positive = raises.relu()
     a = positive.gather(3, attended.permute(1, 2, 3, 0))  # [batch, head, query, which]

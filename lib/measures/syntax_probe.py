@@ -7,9 +7,8 @@ heads k,
     (w_k . [e_i; e_j]) A^k_ij + (u_k . [e_i; e_j]) A^k_ji,
 
 with the words' embeddings e deciding which heads to trust for which words. Only w and u are
-learned; the model is left
-as it is. The share of words whose most probable head is the true one says what a simple reader can
-get from attention.
+learned; the model is left as it is. The share of words whose most probable head is the true one
+says what a simple reader can get from attention.
 
 Caveat: the probe learns from embeddings too. `nearest` tells what the best fixed offset gives
 without any model.

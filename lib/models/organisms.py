@@ -4,19 +4,17 @@ Idea. Olsson et al. (2022) watch induction heads form in small attention-only mo
 Ours has the same parts: embedding, layers of causal attention (optionally with an MLP),
 unembedding, no biases.
 Positions are a learned table that is added to the inputs of queries and keys only, never to the
-residual stream or the
-values ("Shortformer"; appendix of Olsson et al.): what a head moves is then free of positions, and
-a second-layer head
-can see an earlier token only if a first-layer head brought it there.
+residual stream or the values ("Shortformer"; appendix of Olsson et al.): what a head moves is then
+free of positions, and a second-layer head can see an earlier token only if a first-layer head
+brought it there.
 
 Use. `OrganismForCausalLM(OrganismConfig(...))` is an ordinary transformers model:
-`save_pretrained`, `from_pretrained`
-and `AutoModelForCausalLM` work, once this module is imported. `tokenizer(words)` makes the
-word-level tokenizer beside it.
+`save_pretrained`, `from_pretrained` and `AutoModelForCausalLM` work, once this module is imported.
+`tokenizer(words)` makes the word-level tokenizer beside it.
 
 Caveat. The attention is the eager one on purpose: it is the only one that shows its pattern.
-Training alone asks for "fused", which computes the same and keeps no pattern. There is no
-key-value cache.
+Training alone asks for "fused", which computes the same and keeps no pattern. There is no key-value
+cache.
 """
 
 from collections.abc import Callable
@@ -353,8 +351,7 @@ def tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     in front.
 
     Raises ValueError if the vocabulary does not begin with `<bos>` or names a word twice; a text
-    with an unknown
-    word raises when it is encoded.
+    with an unknown word raises when it is encoded.
     """
     if words[0] != "<bos>" or len(set(words)) != len(words):
         raise ValueError("a vocabulary begins with '<bos>' and names each word once")

@@ -1,12 +1,10 @@
 """Transformers whose heads are set by hand, so that a detector can be held against the truth.
 
 Idea. The residual stream is cut into four orthogonal subspaces, hidden behind a random rotation:
-what a token *is*,
-what the token *before* it was, what to *say* next, and where it stands. A head is then a statement
-about subspaces:
+what a token *is*, what the token *before* it was, what to *say* next, and where it stands. A head
+is then a statement about subspaces:
 the induction head looks for its own *is* among the *before* of earlier tokens and moves their *is*
-into *say*. Nothing
-is trained, so what each head does is known; every other head is noise.
+into *say*. Nothing is trained, so what each head does is known; every other head is noise.
 
     made = induction()
     opened = opening.open_model(made.model, tokenizer=made.tokenizer)
@@ -106,9 +104,8 @@ def induction(
     seed: int = 0, size: int = 128, context: int = 512, copier_length: int = 25
 ) -> Planted:
     """Two layers of eight heads: one previous-token head, two induction heads, two positional
-    copiers that pass for
-    induction heads at the repeat length `copier_length` alone, a copying head, an anti-copying
-    head, and noise."""
+    copiers that pass for induction heads at the repeat length `copier_length` alone, a copying
+    head, an anti-copying head, and noise."""
     generator = torch.Generator().manual_seed(seed)
     space = Space(size, context, generator)
     copier = looks_back(space, copier_length - 1, space.say)

@@ -2,10 +2,9 @@
 on a frozen model.
 
 Idea. All of them act on one operation per layer, the one that turns values into head outputs z,
-just before the output
-projection mixes the heads. (Editing the attention block's output is too late: a slice of it is no
-head.) Many
-interventions run side by side in one batch, each with its own set of removed heads:
+just before the output projection mixes the heads. (Editing the attention block's output is too
+late: a slice of it is no head.) Many interventions run side by side in one batch, each with its own
+set of removed heads:
 
     removed = sets([[(1, 2)], [(1, 2), (1, 6)]], opened)         # [intervention, layer, head]
     losses = run(opened, tokens, removed)                        # [intervention, batch, position -
@@ -64,10 +63,8 @@ def run(
     every intervention.
 
     A removed head's z becomes `replacement` (zero when None). Where `hold` or `put` is given, z is
-    made anew from the
-    values of this very run. side_by_side: interventions per batch. Error: ValueError for a model
-    that runs remotely
-    with `hold` (the patterns would have to travel).
+    made anew from the values of this very run. side_by_side: interventions per batch. Error:
+    ValueError for a model that runs remotely with `hold` (the patterns would have to travel).
     """
     kept = []
     for rows in removed.split(side_by_side):

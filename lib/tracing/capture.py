@@ -1,13 +1,10 @@
 """Read every head of a model in one forward pass, keeping only what a measure returns.
 
 `stream` opens one trace, goes through the layers in the order in which they run, hands each layer's
-head outputs and
-attention pattern to a measure, and keeps the measure's result. A layer's pattern is freed before
-the next one is
-made, so that peak memory does not grow with depth, and the pass ends after the last layer asked
-for: scores of
-attention need no logits. (nnsight frees what a trace has not saved; key-value caches are switched
-off.)
+head outputs and attention pattern to a measure, and keeps the measure's result. A layer's pattern
+is freed before the next one is made, so that peak memory does not grow with depth, and the pass
+ends after the last layer asked for: scores of attention need no logits. (nnsight frees what a trace
+has not saved; key-value caches are switched off.)
 
     def measure(layer, z, pattern):                    # z [batch, query, head, d_head]
         return {"sink": pattern[..., 0].mean((0, 2))}  # [head]
