@@ -257,7 +257,20 @@ class Generality(Group):
     )
 
 
-class Profile(Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality):
+class Emergence(Group):
+    """Heads and levels on one axis of training (chapter 9)."""
+
+    course_documents: int = Field(
+        48, ge=8, le=100_000, description="Documents of each kind that every snapshot reads."
+    )
+    family: int = Field(
+        3, ge=1, le=100, description="Heads in a family: the highest by one score or relation."
+    )
+
+
+class Profile(
+    Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality, Emergence
+):
     """All parameters of all chapters."""
 
 

@@ -1,0 +1,157 @@
+"""When heads emerge: what every head of a model does at every snapshot of its training.
+
+Idea. `follow` loads the snapshots of a run one after the other and takes of *all* heads, not of
+those that will be chosen later, the relation index in two readings with its controls, copying and
+prefix matching, each for the units that make its interval: topics, verbs, documents, sequences.
+Nothing is kept but sums over events, as the paper's study of training does it: the gate asks only
+where a head looks most, for young heads seldom look sharply.
+
+    course = follow("world", 100, material, p)
+    course.indexes["facts, source"].curves       # [relation, head, snapshot]
+
+Caveat. Documents and prompts are the same at every snapshot, so that curves wiggle together; an
+onset is known to about the distance of two snapshots, which no interval over documents holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lib.analyses import detection, relation_maps, trajectories
+from lib.analyses.relation_findings import LESS
+from lib.analyses.relation_maps import Found
+from lib.data import gold, lexicon, triplets
+from lib.data.triplets import Encoded
+from lib.measures import relation_index, relation_tests
+from lib.measures.emergence import Ratio
+from lib.models import opening
+from lib.models.recipes import RECIPES
+
+READINGS = {
+    "printed": replace(relation_index.PRINTED, tau=None),
+    "source": replace(relation_index.CALIBRATED, tau=None),
+}
+KINDS = {"facts": ("graph", tuple(lexicon.RELATIONS)), "syntax": ("sentences", triplets.SYNTAX)}
+CONTROLS = 2  # words of a class that each tail, or head token, is compared with
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What every snapshot reads: documents of facts and of sentences, and texts of all kinds."""
+
+    documents: Mapping[str, Encoded]
+    texts: Int[Tensor, "text token"]
+    repeats: Int[Tensor, "sequence place"]
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """All heads of one run at every snapshot; `heads` counts those of a layer.
+
+    indexes: "facts, printed" and so on -> what the index exceeds its controls by, per cluster;
+    raw: the index itself; gates: events per opportunity. copying: by reading, per document;
+    prefix: per sequence; losses: per text.
+    """
+
+    seed: int
+    heads: int
+    steps: Float[Tensor, " snapshot"]
+    indexes: Mapping[str, Ratio]
+    raw: Mapping[str, Ratio]
+    gates: Mapping[str, Ratio]
+    copying: Mapping[str, Ratio]
+    prefix: Float[Tensor, "sequence head snapshot"]
+    losses: Float[Tensor, "text snapshot"]
+
+    @property
+    def layer(self) -> Int[Tensor, " head"]:
+        """The layer of each head."""
+        return torch.arange(self.prefix.shape[1]) // self.heads
+
+    def named(self, head: int) -> str:
+        """layer.head."""
+        return f"{head // self.heads}.{head % self.heads}"
+
+
+def material(name: str, opened, p) -> Material:
+    """Fresh documents and texts of a recipe's world; the same for every model and snapshot."""
+    world, rng = RECIPES[name].make_corpus(), np.random.default_rng([p.seed, 10**6 + 9])
+    documents = {}
+    for kind, (form, relations) in KINDS.items():
+        told = gold.documents(world, world.documents(rng, p.course_documents, form))
+        given = opened.tokenizer, relations, world.context
+        documents[kind] = triplets.collate(told, *given, alternatives=CONTROLS)
+    length = (opened.context - 1) // trajectories.REPEATS
+    repeats = detection.random_repeats(opened, rng, length, trajectories.REPEATS, p.examples)
+    return Material(documents, trajectories.texts_of(name, p), repeats)
+
+
+def follow(name: str, seed: int, given: Material, p) -> Course:
+    """Read one of the book's own models at every snapshot, training it first if need be."""
+    kept = opening.organism_snapshots(name, seed, p)
+    opened = opening.open_model(kept[0])
+    rows = [snapshot(m, given) for _, m in opening.snapshots_in_turn(opened, kept.values())]
+    joined = {key: torch.stack([row[key] for row in rows], -1) for key in rows[0]}
+    steps = torch.tensor(list(kept), dtype=torch.float32)
+
+    def ratios(kind: str) -> dict[str, Ratio]:
+        keys = [key.removesuffix("/above") for key in joined if key.startswith(kind)]
+        names = [key for key in dict.fromkeys(keys) if f"{key}/above" in joined]
+        pairs = {n: Ratio(joined[f"{n}/above"], joined[f"{n}/below"]) for n in names}
+        return {key.removeprefix(f"{kind}: "): pair for key, pair in pairs.items()}
+
+    measured = (ratios(kind) for kind in ("index", "raw", "gate", "copying"))
+    alone = joined["prefix"], joined["loss"]
+    return Course(seed, opened.n_heads, steps, *measured, *alone)
+
+
+def snapshot(opened, given: Material) -> dict[str, Tensor]:
+    """What is measured of one snapshot, by name; the units come first."""
+    losses, prefix, _ = trajectories.snapshot(opened, given.texts, given.repeats)
+    result = {"prefix": prefix.flatten(1), "loss": losses.mean(1)}
+    for kind, encoded in given.documents.items():
+        told = {"min_events": 1, "batch": 64, "copying": READINGS if kind == "facts" else ()}
+        for reading, found in relation_maps.measure(opened, encoded, READINGS, **told).items():
+            result |= _sums(f"{kind}, {reading}", found, LESS[reading])
+            if kind == "facts":
+                result[f"copying: {reading}/above"] = found.copied.flatten(0, 1).T
+                result[f"copying: {reading}/below"] = found.copied_events.flatten(0, 1).T
+    return result
+
+
+def _sums(name: str, found: Found, less: tuple[str, ...]) -> dict[str, Tensor]:
+    """Sums per cluster, relation and head, above and below the line.
+
+    Of several controls the mean is taken off: the larger one would change from snapshot to
+    snapshot, and with it what is counted.
+    """
+    given, open_ = found.encoded.triplets, found.opportunities
+    pairs = relation_tests.differences(found.sums, given, less)
+    above, below = (torch.stack(part).mean(0) for part in zip(*pairs, strict=True))
+    tail, events = found.sums["tail"], found.sums["events"]
+    offered = open_.to(events).expand_as(events)
+    sums = {"index": (above, below), "raw": (tail, events), "gate": (events, offered)}
+    result = {}
+    for kind, pair in sums.items():
+        for side, values in zip(("above", "below"), pair, strict=True):
+            result[f"{kind}: {name}/{side}"] = _clustered(values, found.encoded)
+    return result
+
+
+def _clustered(
+    values: Float[Tensor, "layer head n"], encoded: Encoded
+) -> Float[Tensor, "cluster relation head"]:
+    """Sums over the triplets of each cluster and relation."""
+    rows = encoded.triplets
+    cluster = torch.unique(rows.cluster, return_inverse=True)[1]
+    relations, size = len(rows.names), int(cluster.max()) + 1
+    flat = values.flatten(0, 1)
+    result = flat.new_zeros(len(flat), size * relations)
+    result.index_add_(1, cluster * relations + rows.relation, flat)
+    return result.T.unflatten(0, (size, relations))
