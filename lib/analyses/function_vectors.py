@@ -25,49 +25,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lib.data import answers, fewshot
+from lib.data.fewshot import Prompts
 from lib.data.worlds import World
-from lib.tracing import capture, patching
+from lib.tracing import ablation, patching
 
 TASKS = ("binary", "binary-2", "four", "nine", *fewshot.JUSTIFY)
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Prompts of one task with their answers.
-
-    tokens [prompt, position], label [prompt], legal: tokens that are labels of the task, used:
-    those of them that stand in its prompts, line: tokens of an example's line, its label last.
-    """
-
-    task: str
-    tokens: Tensor
-    label: Tensor
-    legal: Tensor
-    used: Tensor
-    line: int
-
-    @property
-    def chance(self) -> float:
-        """How often a guess among the labels in use is right."""
-        return 1 / len(self.used)
-
-
-def prompts(world: World, rng: np.random.Generator, task: str, shots: int, n: int) -> Prompts:
-    """Few-shot prompts of a task (`fewshot.prompts`) as tensors. Errors: those of
-    `fewshot.prompts`."""
-    tokens, label, legal = (
-        torch.as_tensor(part) for part in fewshot.prompts(world, rng, task, shots, n)[:3]
-    )
-    classes = (fewshot.TASKS | fewshot.SINGLES).get(task, (2,))[0]
-    line = fewshot.words_in_line(task) + 1
-    return Prompts(task, tokens, label, legal, legal[:classes], line)
-
-
-@dataclass(frozen=True)
 class Vectors:
-    """Gains in probability of the right label [task, layer, head], for mean outputs over prompts in
-    order, and (null) over other shuffled prompts; `samples`: the gain on each prompt, [task,
-    prompt, layer, head]."""
+    """Gains in probability of the right label on each prompt, by task and head: with the mean
+    output over prompts in order, and (null) over other prompts that are shuffled, too."""
 
     tasks: tuple[str, ...]
     samples: Float[Tensor, "task prompt layer head"]
@@ -93,22 +61,21 @@ def measure(
     n: int = 32,
 ) -> Vectors:
     """Score every head of a model on `n` shuffled prompts a task, with means over as many others."""
-    given = [[prompts(world, rng, task, shots, n) for _ in range(2)] for task in tasks]
-    return over(opened, given, rng)
+    pairs = []
+    for task in tasks:
+        pairs.append([fewshot.questions(world, rng, task, shots, n) for _ in range(2)])
+    return over(opened, pairs, rng)
 
 
-def over(opened, given: Sequence[Sequence[Prompts]], rng: np.random.Generator) -> Vectors:
+def over(opened, pairs: Sequence[Sequence[Prompts]], rng: np.random.Generator) -> Vectors:
     """Score every head on pairs of prompts of a task: means are taken on the first, and asked is
     the second, shuffled."""
     gains, nulls = [], []
-    for told, asked in given:
-        mixed = answers.shuffled(asked.tokens, asked.line, rng)
-        ignorant = answers.shuffled(told.tokens, told.line, rng)
-        means = [_last(opened, tokens).mean(1, keepdim=True) for tokens in (told.tokens, ignorant)]
-        found = [_gain(opened, mixed, asked.label, mean) for mean in means]
-        gains.append(found[0])
-        nulls.append(found[1])
-    return Vectors(tuple(told.task for told, _ in given), torch.stack(gains), torch.stack(nulls))
+    for told, asked in pairs:
+        mixed = answers.shuffled(asked, rng)
+        gains.append(_gain(opened, mixed, _mean(opened, told)))
+        nulls.append(_gain(opened, mixed, _mean(opened, answers.shuffled(told, rng))))
+    return Vectors(tuple(told.task for told, _ in pairs), torch.stack(gains), torch.stack(nulls))
 
 
 def function_vector_scores(
@@ -123,19 +90,20 @@ def function_vector_scores(
     return measure(opened, world, rng, tasks, shots, n).scores
 
 
-def _last(opened, tokens: Tensor) -> Float[Tensor, "layer prompt 1 head d_head"]:
-    """What each head says at the last token."""
-    kept = capture.stream(opened, tokens, lambda layer, z, pattern: {"z": z[:, -1:]})
-    return kept["z"]
+def _mean(opened, asked: Prompts) -> Float[Tensor, "layer 1 1 head d_head"]:
+    """What each head says at the last token, on average."""
+    z = ablation.outputs(opened, asked.tokens)
+    return z[:, torch.arange(len(asked.last)), asked.last].mean(1)[:, None, None]
 
 
 def _gain(
-    opened, tokens: Tensor, label: Tensor, mean: Float[Tensor, "layer 1 1 head d_head"]
+    opened, asked: Prompts, mean: Float[Tensor, "layer 1 1 head d_head"]
 ) -> Float[Tensor, "prompt layer head"]:
     """Gain in probability of the right label when one head at a time says the mean at the last
     token."""
     heads = patching.every_head(opened)
     sets = torch.cat([torch.zeros_like(heads[:1]), heads])  # first: nothing touched
-    logits = patching.run(opened, tokens, sets, mean, patching.LAST)
-    right = logits.softmax(-1)[:, torch.arange(len(label)), label]
+    at = torch.arange(asked.tokens.shape[1]) == asked.last[:, None]
+    logits = patching.run(opened, asked.tokens, sets, asked.last, mean, at)
+    right = logits.softmax(-1)[:, torch.arange(len(asked.label)), asked.label]
     return (right[1:] - right[0]).T.unflatten(1, (opened.n_layers, opened.n_heads))

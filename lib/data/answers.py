@@ -2,47 +2,58 @@
 
 Two ways to take the answer out of a prompt and leave everything else in its place:
 
-- `shuffled`: the labels of a prompt's lines change places, so that there is no rule to find;
-- `turned`: every label becomes another one throughout (0 for 1, 1 for 0), so that the rule says
-  another answer to the same question.
+- `shuffled`: the labels of a prompt's examples change places, so that there is no rule to find;
+- `turned`: every label becomes another one throughout (0 for 1, 1 for 0), so that the same rule
+  gives another answer to the same question.
+
+Labels are found by what they are: tokens that no prompt holds anywhere else.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-
-def shuffled(
-    tokens: Int[Tensor, "prompt position"], line: int, rng: np.random.Generator
-) -> Int[Tensor, "prompt position"]:
-    """The labels of each prompt's examples in a random order; `line`: tokens of a line, the label
-    last."""
-    mixed = tokens.clone()
-    labels = rng.permuted(tokens[:, line::line].numpy(), axis=1)
-    mixed[:, line::line] = torch.from_numpy(labels)
-    return mixed
+from lib.data.fewshot import Prompts
 
 
-def turned(
-    tokens: Int[Tensor, "prompt position"],
-    label: Int[Tensor, "prompt"],
-    line: int,
-    used: Int[Tensor, "class"],
-) -> tuple[Int[Tensor, "prompt position"], Int[Tensor, "prompt"]]:
-    """Prompts and answers in which each label of `used` stands where the one before it stood.
+def places(asked: Prompts) -> Bool[Tensor, "prompt position"]:
+    """Where the labels of the examples stand."""
+    before = torch.arange(asked.tokens.shape[1]) <= asked.last[:, None]
+    return torch.isin(asked.tokens, asked.legal) & before
 
-    Error: ValueError for a label outside `used`, or fewer than two of them.
+
+def used(asked: Prompts) -> Int[Tensor, "class"]:
+    """The labels that are right answers of a task, in the order of its legal ones."""
+    return asked.legal[torch.isin(asked.legal, asked.label)]
+
+
+def chance(asked: Prompts) -> float:
+    """How often a guess among a task's labels is right."""
+    return 1 / len(used(asked))
+
+
+def shuffled(asked: Prompts, rng: np.random.Generator) -> Prompts:
+    """The labels of each prompt's examples in a random order."""
+    tokens = asked.tokens.clone()
+    for row, where in zip(tokens, places(asked), strict=True):
+        row[where] = torch.from_numpy(rng.permutation(row[where].numpy()))
+    return replace(asked, tokens=tokens)
+
+
+def turned(asked: Prompts) -> Prompts:
+    """Each label in the place of the one before it, in the examples and in the answer.
+
+    Error: ValueError for a task with fewer than two labels.
     """
-    if len(used) < 2:
-        raise ValueError(f"Labels can only be turned into one another; there is {len(used)}.")
-    found = torch.cat([tokens[:, line::line], label[:, None]], 1)
-    place = (found[..., None] == used).long()
-    if not bool((place.sum(-1) == 1).all()):
-        raise ValueError(f"Labels stand in the prompts that are none of {used.tolist()}.")
-    following = used.roll(-1)[place.argmax(-1)]
-    changed = tokens.clone()
-    changed[:, line::line] = following[:, :-1]
-    return changed, following[:, -1]
+    labels = used(asked)
+    if len(labels) < 2:
+        raise ValueError(f"{asked.task}: labels can only be turned into one another; here is one.")
+    following = torch.arange(int(max(asked.tokens.max(), labels.max())) + 1)
+    following[labels] = labels.roll(-1)
+    tokens = torch.where(places(asked), following[asked.tokens], asked.tokens)
+    return replace(asked, tokens=tokens, label=following[asked.label])

@@ -1,19 +1,18 @@
-"""What single heads, or sets of heads, say and see at the end of a prompt: patched, removed,
-blinded.
+"""What single heads, or sets of heads, say and see in a prompt: patched, removed, blinded.
 
-Idea. A prompt asks, and what counts is the answer at its last token. Many interventions stand side
-by side in one batch, each with its own set of heads; a set is given what it said elsewhere
+Idea. A prompt asks, and what counts is the answer after its last token. Many interventions stand
+side by side in one batch, each with its own set of heads. A set is given what it says elsewhere
 (`donor`), or loses sight of some keys (`hide`):
 
     clean = ablation.outputs(opened, clean_prompts)        # [layer, prompt, position, head, d_head]
-    run(opened, corrupted_prompts, every_head(opened), donor=clean)   # exact patching of all heads
+    run(opened, corrupted, every_head(opened), last, donor=clean)      # exact patching of all heads
 
 `gradients` is the fast screen: one backward pass says, to first order, what all of them would do
 (attribution patching). It is exact where the answer is linear in a head's output, and a softmax is
 not linear, so hold it against `run` before it is believed.
 
-Caveat. Only the last token's logits are made, from the output of the final norm: the unembedding of
-all other positions would be most of the work in a model with many words.
+Caveat. Only the logits after the last token are made, from the output of the final norm: the
+unembedding of all other positions would be most of the work in a model with many words.
 """
 
 from __future__ import annotations
@@ -27,9 +26,7 @@ from torch import Tensor
 
 from lib.tracing import ablation, capture
 
-Read = Callable[[object, Tensor], Tensor]
-AT_ONCE = 256  # prompts in a pass: more no longer fit the caches of a processor
-EVERYWHERE, LAST = slice(None), slice(-1, None)
+AT_ONCE = 128  # prompts in a pass: more do not fit the caches of a processor
 
 
 def every_head(opened) -> Bool[Tensor, "intervention layer head"]:
@@ -38,32 +35,23 @@ def every_head(opened) -> Bool[Tensor, "intervention layer head"]:
     return torch.eye(size, dtype=torch.bool).unflatten(1, (opened.n_layers, opened.n_heads))
 
 
-def last_logits(opened, tokens: Tensor) -> Float[Tensor, "batch vocabulary"]:
-    """Logits at the last position; to be called inside a trace."""
-    return opened.module.get_output_embeddings()(opened.nn.final_norm.output[:, -1]).float()
-
-
-def losses(opened, tokens: Tensor) -> Float[Tensor, "batch position_minus_1"]:
-    """Losses in nats of all tokens from the second on; to be called inside a trace."""
-    return capture.losses_of(opened.nn.output.logits, tokens)
-
-
 @torch.no_grad()
 def run(
     opened,
     tokens: Int[Tensor, "batch position"],
     heads: Bool[Tensor, "intervention layer head"],
+    last: Int[Tensor, "batch"] | None = None,
     donor: Float[Tensor, "layer #batch #position head d_head"] | None = None,
-    where: slice = EVERYWHERE,
+    at: Bool[Tensor, "batch position"] | None = None,
     hold: Float[Tensor, "layer batch head position position"] | None = None,
     hide: Bool[Tensor, "batch position position"] | None = None,
-    read: Read = last_logits,
 ) -> Float[Tensor, "intervention batch *rest"]:
-    """What `read` finds under each intervention: by default the logits after the last token.
+    """Under each intervention the logits after each prompt's `last` token [intervention, batch,
+    vocabulary]; without `last` the losses of all tokens from the second on.
 
-    The z of an intervention's heads becomes `donor` (zero when None) at the positions `where`; with
-    `hold` all patterns are those given. With `hide` [query, key] the heads keep speaking, but no
-    longer look there: that attention is set to zero and the rest scaled up to 1.
+    The z of an intervention's heads becomes `donor` (zero when None), where `at` is given at those
+    places alone; with `hold` all patterns are those given. With `hide` [query, key] the heads keep
+    speaking but no longer look there: that attention is set to zero, the rest scaled up to 1.
     """
     kept, together = [], max(1, AT_ONCE // len(tokens))
     for rows in heads.split(together):
@@ -76,24 +64,37 @@ def run(
                 z, pattern = attention.output
                 held = None if hold is None else hold[layer]
                 z = ablation.with_patterns(z, pattern, value, held, {}, len(rows))
-                if hide is not None:
-                    z = _blinded(z, pattern, value, rows[:, layer], hide)
+                if hide is None:
+                    z = _replaced(z, rows[:, layer], None if donor is None else donor[layer], at)
                 else:
-                    z = _replaced(z, rows[:, layer], None if donor is None else donor[layer], where)
+                    z = _blinded(z, pattern, value, rows[:, layer], hide)
                 attention.output = (z, pattern)
-            result = nnsight.save(read(opened, many))
+            result = nnsight.save(_read(opened, many, last))
             tracer.stop()
         kept.append(result.float().cpu().unflatten(0, (len(rows), len(tokens))))
     return torch.cat(kept)
 
 
-def _replaced(z: Tensor, heads: Tensor, donor: Tensor | None, where: slice) -> Tensor:
-    """z [batch, query, head, d_head] with an intervention's heads replaced at some positions."""
-    if where == EVERYWHERE:
-        return ablation.without_heads(z, heads, donor)
-    changed = z.clone()
-    changed[:, where] = ablation.without_heads(z[:, where], heads, donor)
-    return changed
+def _read(opened, many: Tensor, last: Tensor | None) -> Tensor:
+    """Losses of all tokens, or the logits after the last ones; inside a trace."""
+    if last is None:
+        return capture.losses_of(opened.nn.output.logits, many)
+    return _last_logits(opened, last.repeat(len(many) // len(last)))
+
+
+def _last_logits(opened, last: Tensor) -> Float[Tensor, "batch vocabulary"]:
+    stream = opened.nn.final_norm.output
+    rows = torch.arange(len(last), device=stream.device)
+    return opened.module.get_output_embeddings()(stream[rows, last.to(stream.device)]).float()
+
+
+def _replaced(z: Tensor, heads: Tensor, donor: Tensor | None, at: Tensor | None) -> Tensor:
+    """z [batch, query, head, d_head] with an intervention's heads replaced, all along or at some
+    places."""
+    changed = ablation.without_heads(z, heads, donor)
+    if at is None:
+        return changed
+    return torch.where(at.to(z.device).repeat(len(heads), 1)[..., None, None], changed, z)
 
 
 def _blinded(z: Tensor, pattern: Tensor, value: Tensor, heads: Tensor, hide: Tensor) -> Tensor:
@@ -117,10 +118,11 @@ def without_keys(
 def gradients(
     opened,
     tokens: Int[Tensor, "batch position"],
+    last: Int[Tensor, "batch"],
     answer: Callable[[Float[Tensor, "batch vocabulary"]], Float[Tensor, "batch"]],
 ) -> Float[Tensor, "layer batch position head d_head"]:
-    """How each prompt's answer, a number made of the last token's logits, moves with every head's
-    output z.
+    """How each prompt's answer, a number made of the logits after its last token, moves with every
+    head's output z.
 
     Times the change of z (clean less corrupted) and summed, it is attribution patching.
     """
@@ -131,7 +133,7 @@ def gradients(
             for layer in range(opened.n_layers):
                 z, _ = opened.attention(layer).output
                 outputs.append(z)
-            result = nnsight.save(answer(last_logits(opened, tokens)))
+            result = nnsight.save(answer(_last_logits(opened, last)))
             tracer.stop()
         found = torch.autograd.grad(result.sum(), list(outputs))
     return torch.stack([gradient.float().cpu() for gradient in found])
