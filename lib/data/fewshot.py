@@ -5,11 +5,20 @@ order, or whether a relation of the world holds. A line `w label` of `SINGLES` a
 category. The categories of a task never met in a list that a model was trained on.
 
     tokens, label, legal = prompts(world, rng, "binary", shots=10, n=100)
+    asked = questions(world, rng, "binary", shots=10, n=100)
+
+`questions` adds what a test needs: every class is asked equally often, and no line is asked that
+stands among its own examples.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from lib.data.lexicon import LABELS, OBJECTS, RELATIONS, SIZE
 from lib.data.worlds import World, sides
@@ -24,6 +33,40 @@ SINGLES = {"three": (3, ("fruit", "animal", "month"))}  # ours: lines of one wor
 JUSTIFY = ("subj-verb", "verb-obj", "mod-obj", "part-whole")
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """Few-shot prompts of one task, each with so many examples.
+
+    A prompt's last token, the one whose successor is graded, stands at `last`; what follows there
+    is padding. `label` is the right next token, `legal` are the tokens of all labels of the task.
+    """
+
+    task: str
+    shots: int
+    tokens: Int[Tensor, "n position"]
+    last: Int[Tensor, "n"]
+    label: Int[Tensor, "n"]
+    legal: Int[Tensor, "k"]
+
+
+def questions(world: World, rng: np.random.Generator, task: str, shots: int, n: int) -> Prompts:
+    """Prompts as `prompts` draws them, their last lines balanced over the classes and never among
+    the examples. Errors: as `prompts`."""
+    drawn = _lines(world, rng, task, shots, n, balanced=True)
+    tokens, label, legal = map(torch.from_numpy, drawn)
+    last = torch.full((n,), tokens.shape[1] - 1)
+    return Prompts(task, shots, tokens, last, label, legal)
+
+
+def shuffled(asked: Prompts, rng: np.random.Generator) -> Prompts:
+    """The same prompts with the labels of each one's examples dealt anew among its examples: form
+    and counts stay, what goes with what is lost."""
+    width, tokens = words_in_line(asked.task) + 1, asked.tokens.clone()
+    labels = tokens[:, width::width].numpy()
+    tokens[:, width::width] = torch.from_numpy(rng.permuted(labels, axis=1))
+    return replace(asked, tokens=tokens)
+
+
 def prompts(
     world: World, rng: np.random.Generator, task: str, shots: int, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,6 +77,13 @@ def prompts(
     label of the task. From as many shots as there are classes, each class occurs.
     Errors: ValueError for an unknown task or more shots than the context holds.
     """
+    return _lines(world, rng, task, shots, n)
+
+
+def _lines(
+    world: World, rng: np.random.Generator, task: str, shots: int, n: int, balanced: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `prompts` returns, or with last lines as `questions` has them."""
     known, length = (*TASKS, *JUSTIFY, *SINGLES), words_in_line(task) + 1
     if task not in known or length * (shots + 1) > world.context:
         most = world.context // length - 1
@@ -41,10 +91,12 @@ def prompts(
             f"task {task!r} with {shots} shots: tasks are {', '.join(known)}; at most {most} shots"
         )
     classes = (TASKS | SINGLES).get(task, (2,))[0]
-    line_class = np.concatenate(
-        [_demonstrated(rng, classes, shots, n), rng.integers(classes, size=(n, 1))], 1
-    )
+    shown = _demonstrated(rng, classes, shots, n)
+    due = _evenly(rng, classes, n) if balanced else rng.integers(classes, size=(n, 1))
+    line_class = np.concatenate([shown, due], 1)
     words = _words(world, rng, task, line_class)
+    while balanced and (same := (words[:, :-1] == words[:, -1:]).all(2)).any():
+        words[:, :-1][same] = _words(world, rng, task, line_class)[:, :-1][same]
     legal = world.encode(("true", "false") if task in JUSTIFY else LABELS[:10])
     label = legal[line_class]
     lines = np.concatenate([words, label[..., None]], 2).reshape(n, -1)
@@ -101,3 +153,8 @@ def _demonstrated(rng: np.random.Generator, classes: int, shots: int, n: int) ->
     if shots >= classes:
         drawn[:, :classes] = np.arange(classes)
     return rng.permuted(drawn, axis=1)
+
+
+def _evenly(rng: np.random.Generator, classes: int, n: int) -> np.ndarray:
+    """Classes [n, 1], each as often as the others (give or take one), in random order."""
+    return rng.permutation(np.resize(rng.permutation(classes), n))[:, None]

@@ -82,6 +82,16 @@ def logits(
 
 
 @torch.no_grad()
+def next_logits(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch vocabulary"]:
+    """Logits of the token that follows each sequence, and no others: for long prompts and large
+    vocabularies."""
+    fed = inputs(opened, tokens)
+    with opened.nn.trace(fed, use_cache=False, logits_to_keep=1, **where(opened)):
+        result = nnsight.save(opened.nn.output.logits[:, -1])
+    return result.float().cpu()
+
+
+@torch.no_grad()
 def before_unembedding(
     opened, tokens: Int[Tensor, "batch position"]
 ) -> Float[Tensor, "batch position d_model"]:
