@@ -263,6 +263,15 @@ class Emergence(Group):
     course_documents: int = Field(
         48, ge=8, le=100_000, description="Documents of each kind that every snapshot reads."
     )
+    course_prompts: int = Field(
+        96, ge=4, le=100_000, description="Few-shot prompts of each task that every snapshot reads."
+    )
+    vector_prompts: int = Field(
+        16,
+        ge=2,
+        le=10_000,
+        description="Prompts of each task on which function vectors are scored.",
+    )
     family: int = Field(
         3, ge=1, le=100, description="Heads in a family: the highest by one score or relation."
     )

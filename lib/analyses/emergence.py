@@ -15,22 +15,27 @@ onset is known to about the distance of two snapshots, which no interval over do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib.analyses import detection, relation_maps, trajectories
+from lib.analyses import detection, function_vectors, levels, relation_maps, trajectories
 from lib.analyses.relation_findings import LESS
 from lib.analyses.relation_maps import Found
 from lib.data import gold, lexicon, triplets
+from lib.data.fewshot import Prompts
 from lib.data.triplets import Encoded
+from lib.data.worlds import World
+from lib.measures import levels as measured_levels
 from lib.measures import relation_index, relation_tests
 from lib.measures.emergence import Ratio
-from lib.models import opening
+from lib.models.opening import open_model, organism_snapshots
+from lib.models.opening import snapshots_in_turn as _turns
 from lib.models.recipes import RECIPES
 
 READINGS = {
@@ -38,16 +43,22 @@ READINGS = {
     "source": replace(relation_index.CALIBRATED, tau=None),
 }
 KINDS = {"facts": ("graph", tuple(lexicon.RELATIONS)), "syntax": ("sentences", triplets.SYNTAX)}
+TASKS, SHOTS = ("binary", "binary-2"), 10  # where the paper sees patterns discovered first
+CHANCE = 0.5  # of a right answer among the labels of these tasks
+EVERY = 5  # snapshots from one scoring of function vectors to the next: sixteen heads take long
 CONTROLS = 2  # words of a class that each tail, or head token, is compared with
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What every snapshot reads: documents of facts and of sentences, and texts of all kinds."""
+    """What every snapshot reads: documents of facts and of sentences, texts of all kinds, random
+    tokens that repeat, and few-shot prompts."""
 
+    world: World
     documents: Mapping[str, Encoded]
     texts: Int[Tensor, "text token"]
     repeats: Int[Tensor, "sequence place"]
+    asked: Sequence[Prompts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +67,9 @@ class Course:
 
     indexes: "facts, printed" and so on -> what the index exceeds its controls by, per cluster;
     raw: the index itself; gates: events per opportunity. copying: by reading, per document;
-    prefix: per sequence; losses: per text.
+    prefix: per sequence. losses: per text and token; marks: per prompt. vectors: function-vector
+    score of each head on each prompt, at every `EVERY`th snapshot, and (unknowing) with a mean over
+    prompts without a rule.
     """
 
     seed: int
@@ -67,7 +80,27 @@ class Course:
     gates: Mapping[str, Ratio]
     copying: Mapping[str, Ratio]
     prefix: Float[Tensor, "sequence head snapshot"]
-    losses: Float[Tensor, "text snapshot"]
+    losses: Float[Tensor, "text position snapshot"]
+    marks: Mapping[str, Float[Tensor, "prompt snapshot"]]
+    vectors: Float[Tensor, "prompt head some"]
+    unknowing: Float[Tensor, "prompt head some"]
+    last: Path | None = None  # directory of the last snapshot
+
+    @property
+    def some(self) -> Float[Tensor, " some"]:
+        """The steps at which function vectors are scored."""
+        return self.steps[::EVERY]
+
+    @property
+    def levels(self) -> dict[str, Float[Tensor, "unit snapshot"]]:
+        """What rises with each level, per text or prompt, and with plain training."""
+        reduced = measured_levels.loss_reduction(self.losses.movedim(1, -1))
+        return {
+            "loss reduction": -reduced,
+            "format compliance": self.marks["in_format"],
+            "pattern discovery": self.marks["right"],
+            "loss": -self.losses.mean(1),
+        }
 
     @property
     def layer(self) -> Int[Tensor, " head"]:
@@ -89,14 +122,15 @@ def material(name: str, opened, p) -> Material:
         documents[kind] = triplets.collate(told, *given, alternatives=CONTROLS)
     length = (opened.context - 1) // trajectories.REPEATS
     repeats = detection.random_repeats(opened, rng, length, trajectories.REPEATS, p.examples)
-    return Material(documents, trajectories.texts_of(name, p), repeats)
+    asked = levels.questions(world, rng, TASKS, [SHOTS], p.course_prompts)
+    return Material(world, documents, trajectories.texts_of(name, p), repeats, asked)
 
 
 def follow(name: str, seed: int, given: Material, p) -> Course:
     """Read one of the book's own models at every snapshot, training it first if need be."""
-    kept = opening.organism_snapshots(name, seed, p)
-    opened = opening.open_model(kept[0])
-    rows = [snapshot(m, given) for _, m in opening.snapshots_in_turn(opened, kept.values())]
+    kept = organism_snapshots(name, seed, p)
+    opened = open_model(kept[0])
+    rows = [snapshot(m, given) for _, m in _turns(opened, kept.values())]
     joined = {key: torch.stack([row[key] for row in rows], -1) for key in rows[0]}
     steps = torch.tensor(list(kept), dtype=torch.float32)
 
@@ -107,14 +141,27 @@ def follow(name: str, seed: int, given: Material, p) -> Course:
         return {key.removeprefix(f"{kind}: "): pair for key, pair in pairs.items()}
 
     measured = (ratios(kind) for kind in ("index", "raw", "gate", "copying"))
-    alone = joined["prefix"], joined["loss"]
+    marks = {name: joined[name] for name in ("in_format", "right")}
+    some = [_vectors(m, given, p) for _, m in _turns(opened, list(kept.values())[::EVERY])]
+    vectors = (torch.stack(part, -1) for part in zip(*some, strict=True))
+    alone = joined["prefix"], joined["loss"], marks, *vectors, kept[max(kept)]
     return Course(seed, opened.n_heads, steps, *measured, *alone)
+
+
+def _vectors(opened, given: Material, p) -> tuple[Tensor, Tensor]:
+    """Function-vector scores [prompt, head], and those of a mean that knows nothing."""
+    rng = np.random.default_rng([p.seed, 10**6 + 10])  # the same prompts at every snapshot
+    found = function_vectors.measure(opened, given.world, rng, TASKS, SHOTS, p.vector_prompts)
+    return tuple(x.flatten(0, 1).flatten(1) for x in (found.samples, found.null_samples))
 
 
 def snapshot(opened, given: Material) -> dict[str, Tensor]:
     """What is measured of one snapshot, by name; the units come first."""
     losses, prefix, _ = trajectories.snapshot(opened, given.texts, given.repeats)
-    result = {"prefix": prefix.flatten(1), "loss": losses.mean(1)}
+    answers = levels.answered(opened, given.asked)
+    result = {"prefix": prefix.flatten(1), "loss": losses}
+    for name in ("in_format", "right"):
+        result[name] = torch.cat([one[name] for one in answers]).float()
     for kind, encoded in given.documents.items():
         told = {"min_events": 1, "batch": 64, "copying": READINGS if kind == "facts" else ()}
         for reading, found in relation_maps.measure(opened, encoded, READINGS, **told).items():

@@ -2,9 +2,9 @@
 
 Estimators, stated before anything is measured:
 
-- *onset* of a curve that rises: the step at which it has made half of its way from its first value
-  to its highest, interpolated linearly (`onset`). The highest and not the last, for some heads fall
-  again. An accuracy is cut off below at what guessing gives, or else its way would begin before
+- *onset* of a curve that rises: averaged over three neighbouring snapshots, the step at which it has
+  made half of its way from its first value to its highest, interpolated linearly (`onset`). The
+  highest and not the last, for some heads fall again. An accuracy is cut off below at what guessing gives, or else its way would begin before
   anything is known (`above_chance`);
 - *lead* of one onset over another: how many doublings of training it comes earlier (`lead`);
 - *overlap* of the heads at two moments: the Jaccard index of the sets of the k highest (`overlap`).
@@ -65,14 +65,29 @@ def halves(ratio: Ratio) -> tuple[Ratio, Ratio]:
 def onset(
     steps: Float[Tensor, " snapshot"], curves: Float[Tensor, "*draw snapshot"], share: float = 0.5
 ) -> Float[Tensor, "*draw"]:
-    """Step at which a curve first has made `share` of its way from its first to its highest value.
+    """Step at which a smoothed curve has first made `share` of its way from first to highest value.
 
     Not a number for a curve that never rises.
     """
+    curves = smoothed(curves)
     highest = curves.amax(-1, keepdim=True)
     ended = torch.cat([curves, highest], -1)  # `crossing` asks for the way to the last value
     found = onsets.crossing(torch.cat([steps, steps[-1:]]), ended, share)
     return torch.where(highest[..., 0] > curves[..., 0], found, torch.nan)
+
+
+def smoothed(curves: Float[Tensor, "*draw snapshot"]) -> Float[Tensor, "*draw snapshot"]:
+    """Means over each snapshot and its two neighbours; the ends stay as they are.
+
+    (What a curve starts from is soon left, and would be lost in a mean.)
+    """
+    middle = (curves[..., :-2] + curves[..., 1:-1] + curves[..., 2:]) / 3
+    return torch.cat([curves[..., :1], middle, curves[..., -1:]], -1)
+
+
+def rise(curves: Float[Tensor, "*rest snapshot"]) -> Float[Tensor, "*rest"]:
+    """From the first snapshot to the mean of the last three."""
+    return curves[..., -3:].mean(-1) - curves[..., 0]
 
 
 def above_chance(
