@@ -272,13 +272,37 @@ class Emergence(Group):
         le=10_000,
         description="Prompts of each task on which function vectors are scored.",
     )
-    family: int = Field(
-        3, ge=1, le=100, description="Heads in a family: the highest by one score or relation."
+
+
+class Causes(Group):
+    """Which heads a level of in-context learning needs (chapter 10)."""
+
+    causal_shots: int = Field(
+        10, ge=1, le=1000, description="Examples in each prompt of the causal tests."
+    )
+    causal_prompts: int = Field(
+        16, ge=2, le=10_000, description="Prompts of each task on which heads are removed."
+    )
+    family_size: int = Field(
+        3, ge=1, le=1000, description="Heads of each family that are removed together."
+    )
+    second_recipe: str = Field(
+        "",
+        description="Another recipe of a world, such as `world_three_layer`, in whose models the "
+        "causal tests are made again; empty: none.",
     )
 
 
 class Profile(
-    Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality, Emergence
+    Run,
+    Model,
+    Detection,
+    Trajectories,
+    Interventions,
+    RelationIndex,
+    Generality,
+    Emergence,
+    Causes,
 ):
     """All parameters of all chapters."""
 

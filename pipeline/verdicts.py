@@ -23,13 +23,16 @@ PAPERS = {
     "olsson2022": "Olsson et al. 2022",
     "ren2024": "Ren et al. 2024",
     "singh2024": "Singh et al. 2024",
+    "yin2025": "Yin & Steinhardt 2025",
+    "crosbie2025": "Crosbie & Shutova 2025",
+    "beetle2025": "Salhan 2025 (code)",
 }
 OWN = "Questions of ours"
 
 
 def collected(results: Path, chapters: list[str]) -> dict[str, Row]:
-    """Every recorded verdict by claim id, with the chapter that gave it. Error: ValueError for a
-    claim that two chapters judge."""
+    """Every recorded verdict by claim id, with the chapter that gave it, and the claims that contest
+    it. Error: ValueError for a claim that two chapters judge."""
     found: dict[str, Row] = {}
     for name in chapters:
         for row in json.loads((results / name / "claims.json").read_text()):
@@ -38,6 +41,9 @@ def collected(results: Path, chapters: list[str]) -> dict[str, Row]:
                     f"Claim {row['id']} is judged in {found[row['id']]['chapter']} and in {name}."
                 )
             found[row["id"]] = row | {"chapter": name}
+    for row in found.values():
+        against = [o["id"] for o in found.values() if row["id"] in o.get("contests", ())]
+        row["contested_by"] = against
     return found
 
 
@@ -81,7 +87,7 @@ def _short_row(row: Row) -> list[str]:
     number, _, name = row["chapter"].partition("_")
     chapter = f"{number.lstrip('0')} {name.replace('_', ' ')}"
     return [
-        f"{link} {html.escape(row['statement'])}",
+        f"{link} {html.escape(row['statement'])}{_contest(row)}",
         badge(row) + _chip(row, f"claims.html#rule-{row['id']}"),
         html.escape(_nearest(row)),
         f'<a href="chapters/{row["chapter"]}.html">{html.escape(chapter)}</a>',
@@ -124,6 +130,13 @@ def _chip(row: Row, target: str) -> str:
     return f' <a class="bk-chip" href="{target}">rule revised</a>' if changed else ""
 
 
+def _contest(row: Row) -> str:
+    """Which claims a claim contests, and which contest it."""
+    said = [("contests", row.get("contests", ())), ("contested by", row.get("contested_by", ()))]
+    named = [f"{how} {html.escape(', '.join(ids))}" for how, ids in said if ids]
+    return f" <em>({'; '.join(named)})</em>" if named else ""
+
+
 # --- the page of claims ---
 
 
@@ -149,7 +162,7 @@ def _full_row(row: Row) -> list[str]:
     return [
         f'<a href="#rule-{row["id"]}">{row["id"]}</a>',
         badge(row) + _chip(row, f"#rule-{row['id']}"),
-        html.escape(row["statement"]),
+        html.escape(row["statement"]) + _contest(row),
         html.escape(row["reported"]),
         html.escape(cards.measured(row) if part else row.get("why", "–")),
         _nulls(part) if part else "–",

@@ -60,7 +60,7 @@ def measure(
     shots: int = 10,
     n: int = 32,
 ) -> Vectors:
-    """Score every head of a model on `n` shuffled prompts a task, with means over as many others."""
+    """Score every head on `n` shuffled prompts of each task, with means over as many others."""
     pairs = []
     for task in tasks:
         pairs.append([fewshot.questions(world, rng, task, shots, n) for _ in range(2)])

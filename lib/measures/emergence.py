@@ -1,11 +1,11 @@
-"""When curves of heads and of abilities rise, which comes first, and which heads are the same later.
+"""When curves of heads and abilities rise, which comes first, and which heads are the same later.
 
 Estimators, stated before anything is measured:
 
-- *onset* of a curve that rises: averaged over three neighbouring snapshots, the step at which it has
-  made half of its way from its first value to its highest, interpolated linearly (`onset`). The
-  highest and not the last, for some heads fall again. An accuracy is cut off below at what guessing gives, or else its way would begin before
-  anything is known (`above_chance`);
+- *onset* of a curve that rises: averaged over three neighbouring snapshots, the step at which it
+  has made half of its way from its first value to its highest, interpolated linearly (`onset`). The
+  highest and not the last, for some heads fall again. An accuracy is cut off below at what guessing
+  gives, or else its way would begin before anything is known (`above_chance`);
 - *lead* of one onset over another: how many doublings of training it comes earlier (`lead`);
 - *overlap* of the heads at two moments: the Jaccard index of the sets of the k highest (`overlap`).
 

@@ -173,6 +173,17 @@ _ALL = (
         weight_decay=0.05,
         snapshots=grid(4000, 250, range(0, 1500, 50)),
     ),
+    # By parameter only: what holds of two layers, does it hold of three with MLPs?
+    Recipe(
+        name="world_three_layer",
+        corpus="world",
+        steps=4000,
+        lr=4e-3,
+        warmup=100,
+        architecture=Architecture(layers=3, heads=8, mlp=256),
+        weight_decay=0.05,
+        snapshots=grid(4000, 1000),
+    ),
     Recipe(
         name="lists",
         corpus="lists",

@@ -30,6 +30,8 @@ def card(row: dict[str, Any], note: str | None = None) -> str:
     """A verdict: the claim, the paper's value, and each part's rule, numbers, nulls and past."""
     parts = row.get("parts") or {}
     facts = [(source(row.get("own", False)), html.escape(row["reported"]))]
+    if row.get("contests"):
+        facts.append(("Contests", html.escape(", ".join(row["contests"]))))
     for name, part in parts.items():
         facts += _part(name, part, named=len(parts) > 1)
     if not parts:

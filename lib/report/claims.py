@@ -92,11 +92,12 @@ class Rule(Strict):
 
 class Claim(Strict):
     """A row of `book/claims/<chapter>.yml`: a claim of a paper, or (`own`) a question of the book's
-    own."""
+    own; later work `contests` claims of others."""
 
-    id: str = Field(pattern=r"^[ORS]\d+[a-z-]*$")
-    paper: Literal["olsson2022", "ren2024", "singh2024"]
+    id: str = Field(pattern=r"^[ORSYHDAKCE]\d+[a-z-]*$")
+    paper: Literal["olsson2022", "ren2024", "singh2024", "yin2025", "crosbie2025", "beetle2025"]
     own: bool = False
+    contests: tuple[str, ...] = ()  # ids of claims that it speaks against, or sharpens
     statement: str
     reported: str
     chapter: str
@@ -330,6 +331,7 @@ def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:
         "id": claim.id,
         "paper": claim.paper,
         "own": claim.own,
+        "contests": list(claim.contests),
         "statement": claim.statement,
         "reported": claim.reported,
         "core": list(claim.heart),

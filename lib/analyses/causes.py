@@ -1,0 +1,160 @@
+"""What a model can no longer do without some heads, one number for each level of in-context
+learning.
+
+Idea. A `Trial` holds a model, few-shot prompts of all tasks and texts, and the pass in which
+nothing is touched. Sets of heads are removed together, in one of four ways (`WAYS`), and what
+comes back says for each prompt and text what is left of each level (`LEVELS`):
+
+    trial = Trial(opened, asked, texts)
+    gone = trial.without([[(1, 2)], [(1, 2), (1, 5)]], "mean")
+    shares(trial, gone, "pattern", rng, 2000)          # [draw, set] share of the level that is lost
+
+- `loss`: by how much later tokens of texts are easier than early ones;
+- `format`: how often the answer is a label;
+- `pattern`: how often it is the right label, above chance.
+
+Caveat. A wrong form is a wrong answer: whoever breaks the format breaks the pattern. Look at both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lib.analyses.ablation_effects import Sets
+from lib.data import answers
+from lib.data.fewshot import Prompts
+from lib.measures import levels, scores, statistics
+from lib.tracing import ablation, capture, patching
+
+LOSS, FORMAT, PATTERN = LEVELS = ("loss", "format", "pattern")
+WAYS = ("zero", "mean", "resample", "pattern")  # the last: the induction pattern knocked out
+ELSEWHERE = "pattern of another prompt"  # the null of the last
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left: of prompts, whether the answer is a label and whether it is right; of texts,
+    the loss reduction in nats. All by intervention."""
+
+    in_format: Bool[Tensor, "set prompt"]
+    right: Bool[Tensor, "set prompt"]
+    reduction: Float[Tensor, "set text"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model, prompts (as many for each task) and texts."""
+
+    opened: object
+    asked: Sequence[Prompts]
+    texts: Int[Tensor, "text token"]
+
+    @cached_property
+    def tokens(self) -> Int[Tensor, "prompt position"]:
+        """The prompts of all tasks one below the other, padded behind their last tokens."""
+        longest = max(cell.tokens.shape[1] for cell in self.asked)
+        rows = [pad(cell.tokens, (0, longest - cell.tokens.shape[1])) for cell in self.asked]
+        return torch.cat(rows)
+
+    @cached_property
+    def last(self) -> Int[Tensor, "prompt"]:
+        """Where each prompt ends."""
+        return torch.cat([cell.last for cell in self.asked])
+
+    @cached_property
+    def chance(self) -> Float[Tensor, "prompt"]:
+        """How often a guess among its task's labels is right."""
+        return torch.cat([torch.full((len(c.label),), answers.chance(c)) for c in self.asked])
+
+    @cached_property
+    def clean(self) -> Outcome:
+        """With nothing touched."""
+        return self.without([[]], "zero")
+
+    def whole(self, level: str) -> Float[Tensor, "unit"]:
+        """How much there is of a level without any intervention, for each prompt or text."""
+        if level == LOSS:
+            return -self.clean.reduction[0]
+        return self.clean.in_format[0].float() if level == FORMAT else self._above[0]
+
+    @cached_property
+    def _above(self) -> Float[Tensor, "1 prompt"]:
+        return self.clean.right.float() - self.chance
+
+    def lost(self, outcome: Outcome, level: str) -> Float[Tensor, "set unit"]:
+        """How much of a level is gone, for each prompt or text; below zero there is more of it."""
+        if level == LOSS:
+            return outcome.reduction - self.clean.reduction
+        name = "in_format" if level == FORMAT else "right"
+        return getattr(self.clean, name).float() - getattr(outcome, name).float()
+
+    def without(self, groups: Sets, how: str = "mean", held: bool = False) -> Outcome:
+        """What is left without each set of heads; `held`: all patterns stay as they were.
+
+        Error: ValueError for a way that there is not.
+        """
+        if how not in (*WAYS, ELSEWHERE):
+            raise ValueError(f"No way {how!r} to remove heads. There are {', '.join(WAYS)}.")
+        sets = ablation.sets(groups, self.opened)
+        logits = self._run(self.tokens, sets, self.last, how, held)
+        losses = self._run(self.texts, sets, None, how, held)
+        marks = self._graded(logits)
+        return Outcome(*marks, levels.loss_reduction(losses))
+
+    def _run(self, tokens: Tensor, sets: Tensor, last: Tensor | None, how: str, held: bool):
+        """Logits or losses under every intervention."""
+        donor = hold = hide = None
+        if how in ("mean", "resample"):
+            donor = self._donors[last is None][how]
+        if how in ("pattern", ELSEWHERE):
+            hide = scores.prefix_target(tokens).roll(int(how == ELSEWHERE), 0)
+        if held:
+            hold = capture.patterns(self.opened, tokens)
+        return patching.run(self.opened, tokens, sets, last, donor, hold=hold, hide=hide)
+
+    @cached_property
+    def _donors(self) -> list[dict[str, Tensor]]:
+        """Of prompts and of texts what takes the place of a head's output: its mean over all of
+        them and their positions, or what it says at the same place of another (of a prompt: of the
+        task before)."""
+        z, texts = (ablation.outputs(self.opened, given) for given in (self.tokens, self.texts))
+        inside = torch.arange(self.tokens.shape[1]) <= self.last[:, None]
+        mean = z[:, inside].mean(1)[:, None, None]
+        step = len(self.asked[0].label) if len(self.asked) > 1 else 1
+        return [
+            {"mean": mean, "resample": z.roll(step, 1)},
+            {"mean": texts.mean((1, 2), keepdim=True), "resample": texts.roll(1, 1)},
+        ]
+
+    def _graded(self, logits: Float[Tensor, "set prompt vocabulary"]) -> tuple[Tensor, Tensor]:
+        """Whether the answer is a label, and whether it is the right one, [set, prompt] each."""
+        forms, rights = [], []
+        sizes = [len(cell.label) for cell in self.asked]
+        for cell, rows in zip(self.asked, logits.split(sizes, 1), strict=True):
+            label = cell.label.repeat(len(rows))
+            marks = levels.graded(rows.flatten(0, 1), label, cell.legal)
+            forms.append(marks["in_format"].unflatten(0, rows.shape[:2]))
+            rights.append(marks["right"].unflatten(0, rows.shape[:2]))
+        return torch.cat(forms, 1), torch.cat(rights, 1)
+
+
+def shares(
+    trial: Trial,
+    outcome: Outcome,
+    level: str,
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    against: Trial | None = None,
+) -> Float[Tensor, "draw set"]:
+    """Share of a level that is lost without each set: as found, then on resamples of the prompts or
+    texts. `against`: the trial of whose level it is a share (its own when None)."""
+    lost, whole = trial.lost(outcome, level), (against or trial).whole(level)
+    return statistics.ratio_draws(lost.T, whole, rng, resamples)
