@@ -103,6 +103,17 @@ class Course:
         }
 
     @property
+    def printed(self) -> dict[str, Ratio]:
+        """The index as the paper prints it, of facts and of syntax."""
+        return {name: found for name, found in self.raw.items() if name.endswith("printed")}
+
+    @property
+    def copies(self) -> dict[str, Ratio | Tensor]:
+        """Scores that have no relation: copying in both readings, prefix matching."""
+        copying = {f"copying, {name}": found for name, found in self.copying.items()}
+        return {**copying, "prefix matching": self.prefix}
+
+    @property
     def layer(self) -> Int[Tensor, " head"]:
         """The layer of each head."""
         return torch.arange(self.prefix.shape[1]) // self.heads

@@ -28,6 +28,7 @@ from lib.measures.emergence import Ratio
 
 Sets = tuple[Tensor, Tensor]  # one for each half, Bool [*cell, head]
 PATTERN = "pattern discovery"
+RESAMPLES = 400  # of the units behind each curve: all heads of all relations are resampled together
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Timing:
     course: Course
     k: int
     rng: np.random.Generator
-    resamples: int
+    resamples: int = RESAMPLES
 
     @cached_property
     def levels(self) -> dict[str, Float[Tensor, " draw"]]:

@@ -10,7 +10,8 @@ where labels are dealt anew it leaves out 95 % of the dealings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,7 +25,19 @@ from lib.measures.statistics import Estimate, Interval
 
 NEAR = 0.5  # doublings: half of the paper's "1 to 2 thousand steps" to either side
 RISES = 0.1  # the paper's line between a salient index and none
-DEALINGS = 1000
+DEALINGS, TRIALS = 400, 40
+RANDOM, LOSS, OTHER = "random heads", "loss curve", "level of another seed"
+# Claim, part, family, level: who should rise near what.
+NEAR_LEVEL = (
+    *(("R8-printed", part, f"{part}, printed", PATTERN) for part in ("facts", "syntax")),
+    *(("R8-calibrated", part, f"{part}, source", PATTERN) for part in ("facts", "syntax")),
+    ("R8-induction", "heads", "prefix matching", PATTERN),
+    ("R9-printed", "with-loss", "copying, printed", "loss reduction"),
+    ("R9-printed", "with-format", "copying, printed", "format compliance"),
+    ("R9-calibrated", "with-loss", "copying, source", "loss reduction"),
+    ("R9-calibrated", "with-format", "copying, source", "format compliance"),
+)
+FALLING = {"R9-printed": "copying, printed", "R9-calibrated": "copying, source"}
 When = Callable[[Tensor], Tensor]  # leads -> who is counted
 WHEN: dict[str, When] = {
     "before": lambda lead: lead > NEAR,
@@ -62,6 +75,35 @@ def _apart(run: Timing, part: str, one: Tensor, other: Tensor, n: int) -> Estima
     return Estimate.of(part, run.course.seed, statistics.interval(distance), n)
 
 
+def beside(run: Timing, part: str, name: str, level: str, other: Timing) -> list[Estimate]:
+    """The distance of a family from a level, and what the same code finds on each null."""
+    return [
+        apart(run, part, name, level),
+        apart_at_random(run, part, name, level).on(RANDOM),
+        loss_apart(run, part, level).on(LOSS),
+        apart_from_other(run, part, name, other, level).on(OTHER),
+    ]
+
+
+def all_beside(runs: Sequence[Timing], part: str, name: str, level: str) -> list[Estimate]:
+    """The same of all runs, each beside the level of the next one."""
+    found = []
+    for run, other in zip(runs, _next(runs), strict=True):
+        found += beside(run, part, name, level, other)
+    return found
+
+
+def _next(runs: Sequence[Timing]) -> list[Timing]:
+    return [*runs[1:], runs[0]]
+
+
+def drawn_again(
+    runs: Sequence[Timing], part: str, name: str, level: str, trials: int = TRIALS
+) -> list[list[Estimate]]:
+    """The distances of heads drawn from the same layers, of every run, again and again."""
+    return [[apart_at_random(run, part, name, level) for run in runs] for _ in range(trials)]
+
+
 # --- copying falls (R9) ---
 
 
@@ -76,6 +118,18 @@ def falls(run: Timing, part: str, name: str, later: float | int = 1) -> Estimate
     measured = [on[:, int(by[0].argmax())] for on, by in zip(lost, reversed(lost), strict=True)]
     found = statistics.interval(torch.stack(measured).mean(0))
     return Estimate.of(part, run.course.seed, found, run.families[name].units)
+
+
+def all_falls(runs: Sequence[Timing], part: str, name: str) -> list[Estimate]:
+    """The fall of each run, and that over the doublings before and after."""
+    found = []
+    for run in runs:
+        found += [
+            falls(run, part, name),
+            falls(run, part, name, 0.5).on("a doubling earlier"),
+            falls(run, part, name, 2).on("a doubling later"),
+        ]
+    return found
 
 
 def _lost(
@@ -115,43 +169,60 @@ def kept(run: Timing, part: str, name: str, row: int = 0, other: Timing | None =
     """Overlap of the heads highest at pattern discovery's onset and at the end, less dealt ones.
 
     The early set is read on one half of the units and the final one on the other half, both ways.
-    row: 0 asks of the truth, others of that dealing of heads within layers; other: a run whose
-    final heads are asked for.
+    row: 0 asks of the truth, others of that dealing of the early values among the heads of their
+    layer; other: a run whose final heads are asked for.
     """
-    ratio = run.course.indexes[name]
-    early = _early(run, ratio)
-    last = _final((other or run).course.indexes[name])
-    observed = _overlaps(run, early, last, DEALINGS)
-    dealt = observed[1:].quantile(torch.tensor([0.5, 0.975, 0.025], dtype=observed.dtype))
-    value = observed[row] - torch.stack([observed[1:].mean(), *dealt[1:]])
-    return Estimate.of(part, run.course.seed, Interval(*value), len(ratio.above))
+    found = overlaps(run, name, other or run)
+    edges = torch.tensor([0.975, 0.025], dtype=found.dtype)
+    dealt = torch.cat([found[1:].mean()[None], found[1:].quantile(edges)])
+    interval = Interval(*(found[row] - dealt))
+    return Estimate.of(part, run.course.seed, interval, len(run.course.indexes[name].above))
 
 
-def _early(run: Timing, ratio: Ratio) -> list[Tensor]:
-    """Values at pattern discovery's onset on either half, [cell, head]."""
-    steps, place = run.course.steps, run.at_pattern()
-    curves = (emergence.smoothed(part.value) for part in emergence.halves(ratio))
-    return [onsets.at(steps, curve, place) for curve in curves]
+def all_kept(runs: Sequence[Timing], part: str, name: str) -> list[Estimate]:
+    """The overlap of each run, and what the same code finds on each null."""
+    found = []
+    for run, other in zip(runs, _next(runs), strict=True):
+        found += [
+            kept(run, part, name),
+            kept(run, part, name, row=1).on("dealt heads"),
+            kept(run, part, name, other=other).on("final heads of another seed"),
+        ]
+    return found
 
 
-def _final(ratio: Ratio) -> list[Tensor]:
-    """Values over the last three snapshots on the other half, [cell, head]."""
-    return [part.value[..., -3:].mean(-1) for part in reversed(emergence.halves(ratio))]
+def kept_of_dealt(
+    runs: Sequence[Timing], part: str, name: str, trials: int = 100
+) -> list[list[Estimate]]:
+    """The overlaps of dealt heads, of every run, again and again."""
+    return [[kept(run, part, name, row) for run in runs] for row in range(1, trials + 1)]
 
 
-def _overlaps(
-    run: Timing, early: list[Tensor], last: list[Tensor], dealings: int
-) -> Float[Tensor, " row"]:
-    """Mean overlap of the k highest heads over cells and halves; row 0 is the truth, in the others
-    the early values are dealt anew within layers."""
+@cache
+def overlaps(run: Timing, name: str, other: Timing) -> Float[Tensor, " row"]:
+    """Mean overlap over relations and halves; row 0 is the truth, others are dealt anew."""
     rng, layer = np.random.default_rng(run.course.seed), run.course.layer
+    early = _at(run, name, run.at_pattern())
+    last = [emergence.highest(x, run.k) for x in _final(other, name)]
     rows = []
-    for row in range(dealings + 1):
+    for row in range(DEALINGS + 1):
         dealt = [emergence.within_layers(x, layer, rng) for x in early] if row else early
-        pairs = zip(dealt, last, strict=True)
-        found = [emergence.overlap(*(emergence.highest(x, run.k) for x in pair)) for pair in pairs]
-        rows.append(torch.stack(found).mean())
+        pairs = zip((emergence.highest(x, run.k) for x in dealt), last, strict=True)
+        rows.append(torch.stack([emergence.overlap(*pair) for pair in pairs]).mean())
     return torch.stack(rows)
+
+
+def _at(run: Timing, name: str, step: float) -> list[Tensor]:
+    """Values at a step on either half, [cell, head]."""
+    parts = emergence.halves(run.course.indexes[name])
+    smooth = (emergence.smoothed(part.value) for part in parts)
+    return [onsets.at(run.course.steps, curve, step) for curve in smooth]
+
+
+def _final(run: Timing, name: str) -> list[Tensor]:
+    """Values over the last three snapshots on the other half, [cell, head]."""
+    parts = emergence.halves(run.course.indexes[name])
+    return [part.value[..., -3:].mean(-1) for part in reversed(parts)]
 
 
 # --- function vectors (Y) ---

@@ -268,6 +268,21 @@ def small_multiples(
     return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
 
 
+def with_menus(chart: alt.LayerChart, columns: Sequence[str]) -> alt.LayerChart:
+    """The chart with a menu for each of some columns; it shows the rows of the values chosen.
+
+    Without a script it shows the first value of each.
+    """
+    frame = markup.table(chart)
+    for column in columns:
+        options = list(dict.fromkeys(frame[column]))
+        name = f"chosen_{column}".replace(" ", "_")
+        binding = alt.binding_select(options=options, name=f"{column} ")
+        menu = alt.param(name=name, value=options[0], bind=binding)
+        chart = chart.add_params(menu).transform_filter(f"datum['{column}'] == {name}")
+    return chart
+
+
 def _axis(scale: str, high: float) -> alt.Axis:
     """Numbers written out; on a logarithmic axis only at zero and the powers of ten."""
     if scale == "linear":
