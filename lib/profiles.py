@@ -261,10 +261,13 @@ class Emergence(Group):
     """Heads and levels on one axis of training (chapter 9)."""
 
     course_documents: int = Field(
-        48, ge=8, le=100_000, description="Documents of each kind that every snapshot reads."
+        40, ge=8, le=100_000, description="Documents of each kind that every snapshot reads."
+    )
+    course_texts: int = Field(
+        64, ge=2, le=100_000, description="Texts of all kinds that every snapshot reads."
     )
     course_prompts: int = Field(
-        96, ge=4, le=100_000, description="Few-shot prompts of each task that every snapshot reads."
+        64, ge=4, le=100_000, description="Few-shot prompts of each task that every snapshot reads."
     )
     vector_prompts: int = Field(
         16,

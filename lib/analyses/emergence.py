@@ -45,7 +45,7 @@ READINGS = {
 KINDS = {"facts": ("graph", tuple(lexicon.RELATIONS)), "syntax": ("sentences", triplets.SYNTAX)}
 TASKS, SHOTS = ("binary", "binary-2"), 10  # where the paper sees patterns discovered first
 CHANCE = 0.5  # of a right answer among the labels of these tasks
-EVERY = 5  # snapshots from one scoring of function vectors to the next: sixteen heads take long
+EVERY = 8  # snapshots from one scoring of function vectors to the next: sixteen heads take long
 CONTROLS = 2  # words of a class that each tail, or head token, is compared with
 
 
@@ -82,8 +82,8 @@ class Course:
     prefix: Float[Tensor, "sequence head snapshot"]
     losses: Float[Tensor, "text position snapshot"]
     marks: Mapping[str, Float[Tensor, "prompt snapshot"]]
-    vectors: Float[Tensor, "prompt head some"]
-    unknowing: Float[Tensor, "prompt head some"]
+    vectors: Float[Tensor, "asked head some"]
+    unknowing: Float[Tensor, "asked head some"]
     last: Path | None = None  # directory of the last snapshot
 
     @property
@@ -134,7 +134,8 @@ def material(name: str, opened, p) -> Material:
     length = (opened.context - 1) // trajectories.REPEATS
     repeats = detection.random_repeats(opened, rng, length, trajectories.REPEATS, p.examples)
     asked = levels.questions(world, rng, TASKS, [SHOTS], p.course_prompts)
-    return Material(world, documents, trajectories.texts_of(name, p), repeats, asked)
+    texts = torch.from_numpy(world.batch(rng, p.course_texts))
+    return Material(world, documents, texts, repeats, asked)
 
 
 def follow(name: str, seed: int, given: Material, p) -> Course:
@@ -142,7 +143,7 @@ def follow(name: str, seed: int, given: Material, p) -> Course:
     kept = organism_snapshots(name, seed, p)
     opened = open_model(kept[0])
     rows = [snapshot(m, given) for _, m in _turns(opened, kept.values())]
-    joined = {key: torch.stack([row[key] for row in rows], -1) for key in rows[0]}
+    joined = {key: _joined(rows, key) for key in rows[0]}
     steps = torch.tensor(list(kept), dtype=torch.float32)
 
     def ratios(kind: str) -> dict[str, Ratio]:
@@ -159,11 +160,20 @@ def follow(name: str, seed: int, given: Material, p) -> Course:
     return Course(seed, opened.n_heads, steps, *measured, *alone)
 
 
+def _joined(rows: Sequence[Mapping[str, Tensor]], key: str) -> Float[Tensor, "*rest snapshot"]:
+    return torch.stack([row[key] for row in rows], -1)
+
+
 def _vectors(opened, given: Material, p) -> tuple[Tensor, Tensor]:
     """Function-vector scores [prompt, head], and those of a mean that knows nothing."""
     rng = np.random.default_rng([p.seed, 10**6 + 10])  # the same prompts at every snapshot
     found = function_vectors.measure(opened, given.world, rng, TASKS, SHOTS, p.vector_prompts)
     return tuple(x.flatten(0, 1).flatten(1) for x in (found.samples, found.null_samples))
+
+
+def follow_seeds(name: str, given: Material, p) -> list[Course]:
+    """The book's own models of a recipe, one a seed."""
+    return [follow(name, seed, given, p) for seed in p.seeds]
 
 
 def snapshot(opened, given: Material) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ Intervals resample topics of documents and prompts apart, for they are drawn apa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -138,3 +138,8 @@ class Timing:
     def at_pattern(self, factor: float | int = 1) -> float:
         """Step of pattern discovery's onset, times a factor."""
         return float(self.levels[PATTERN][0]) * factor
+
+
+def timings(courses: Iterable[Course], k: int, rng: np.random.Generator) -> list[Timing]:
+    """Of several runs, with families of k heads."""
+    return [Timing(course, k, rng) for course in courses]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import product
-from typing import Literal
 
 import pandas as pd
 import torch
@@ -18,19 +17,32 @@ from lib.measures import emergence, statistics
 from lib.measures.emergence import Ratio
 
 LEVELS = ("loss reduction", "format compliance", PATTERN)
-SHOWN = ("facts, printed", "facts, source", "syntax, source", "copying, source", "prefix matching")
+SHOWN = (
+    *("facts, printed", "facts, source", "syntax, printed"),
+    *("syntax, source", "copying, source", "prefix matching"),
+)
 
 
-def progress(runs: Iterable[Timing], of: Literal["levels", "families"]) -> pd.DataFrame:
-    """How far each level, or each family of heads, has come: 0 at first, 1 where it is highest."""
+def progress(runs: Iterable[Timing]) -> pd.DataFrame:
+    """How far each level has come: 0 at the first snapshot, 1 where it is highest."""
     parts = []
     for run in runs:
-        families = {name: family.curve() for name, family in run.families.items()}
-        for name, drawn in (run.ability if of == "levels" else families).items():
+        for name, drawn in run.ability.items():
             curve = emergence.smoothed(drawn[0])
             way = (curve - curve[0]) / (curve.max() - curve[0])
             columns = {"step": run.course.steps.tolist(), "progress": way.tolist()}
             parts.append(pd.DataFrame(columns | {"curve": name, "seed": _seed(run)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def families(runs: Iterable[Timing]) -> pd.DataFrame:
+    """The mean curve of each family, smoothed, with its 95 % interval."""
+    parts = []
+    for run, name in product(runs, SHOWN):
+        found = statistics.interval(emergence.smoothed(run.families[name].curve()))
+        columns = {"step": run.course.steps.tolist()}
+        columns |= dict(zip(("value", "low", "high"), (x.tolist() for x in found), strict=True))
+        parts.append(pd.DataFrame(columns | {"family": name, "seed": _seed(run)}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -113,26 +125,17 @@ def onset_table(runs: Sequence[Timing]) -> pd.DataFrame:
     return pd.DataFrame(rows).T.reset_index(names="what rises")
 
 
-def traced(run: Timing, name: str) -> pd.DataFrame:
+def traced(runs: Iterable[Timing], name: str) -> pd.DataFrame:
     """Mean excess over relations of the heads highest at the end, at pattern discovery, and all."""
-    ratio, steps = run.course.indexes[name], run.course.steps
-    first, second = emergence.halves(ratio)
-    parts = []
-    for by, on in ((first, second), (second, first)):
-        chosen = emergence.smoothed(by.value)
-        place = int((steps - run.at_pattern()).abs().argmin())
-        sets = {
-            "highest at the end": emergence.highest(chosen[..., -3:].mean(-1), run.k),
-            "highest at pattern discovery": emergence.highest(chosen[..., place], run.k),
-            "all heads": torch.ones_like(chosen[..., 0], dtype=torch.bool),
-        }
-        values = emergence.smoothed(on.value)
-        parts.append({title: values[mask].mean(0) for title, mask in sets.items()})
     frames = []
-    for title, curve in parts[0].items():
-        mean = (curve + parts[1][title]) / 2
-        columns = {"step": steps.tolist(), "excess": mean.tolist()}
-        frames.append(pd.DataFrame(columns | {"heads": title, "seed": _seed(run)}))
+    for run in runs:
+        steps, sets = run.course.steps, emergence_parts.ends(run, name)
+        curves = [emergence.smoothed(drawn[0]) for drawn in run.families[name].curves]
+        for title, halves in sets.items():
+            pairs = zip(curves, halves, strict=True)
+            mean = torch.stack([curve[mask].mean(0) for curve, mask in pairs]).mean(0)
+            columns = {"step": steps.tolist(), "excess": mean.tolist()}
+            frames.append(pd.DataFrame(columns | {"heads": title, "seed": _seed(run)}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -174,4 +177,4 @@ def single(runs: Iterable[Timing], names: Sequence[str]) -> pd.DataFrame:
             for cell, head in (rises >= RISES).nonzero().tolist():
                 who = _seed(run), name, kinds[cell], run.course.named(head)
                 rows.append((*who, *(float(x[cell, head]) for x in (rises, onset, lead))))
-    return pd.DataFrame(rows, columns=columns).dropna().reset_index(drop=True)
+    return pd.DataFrame(rows, columns=columns)

@@ -101,7 +101,10 @@ def drawn_again(
     runs: Sequence[Timing], part: str, name: str, level: str, trials: int = TRIALS
 ) -> list[list[Estimate]]:
     """The distances of heads drawn from the same layers, of every run, again and again."""
-    return [[apart_at_random(run, part, name, level) for run in runs] for _ in range(trials)]
+    found = []
+    for _ in range(trials):
+        found.append([apart_at_random(run, part, name, level) for run in runs])
+    return found
 
 
 # --- copying falls (R9) ---
@@ -195,7 +198,10 @@ def kept_of_dealt(
     runs: Sequence[Timing], part: str, name: str, trials: int = 100
 ) -> list[list[Estimate]]:
     """The overlaps of dealt heads, of every run, again and again."""
-    return [[kept(run, part, name, row) for run in runs] for row in range(1, trials + 1)]
+    found = []
+    for row in range(1, trials + 1):
+        found.append([kept(run, part, name, row) for run in runs])
+    return found
 
 
 @cache
@@ -210,6 +216,16 @@ def overlaps(run: Timing, name: str, other: Timing) -> Float[Tensor, " row"]:
         pairs = zip((emergence.highest(x, run.k) for x in dealt), last, strict=True)
         rows.append(torch.stack([emergence.overlap(*pair) for pair in pairs]).mean())
     return torch.stack(rows)
+
+
+def ends(run: Timing, name: str) -> dict[str, Sets]:
+    """The heads highest at the end and at pattern discovery on the half that chooses, and all."""
+    early, last = _at(run, name, run.at_pattern()), list(reversed(_final(run, name)))
+    return {
+        "highest at the end": tuple(emergence.highest(x, run.k) for x in last),
+        "highest at pattern discovery": tuple(emergence.highest(x, run.k) for x in early),
+        "all heads": tuple(torch.ones_like(x, dtype=torch.bool) for x in last),
+    }
 
 
 def _at(run: Timing, name: str, step: float) -> list[Tensor]:

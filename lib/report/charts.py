@@ -170,12 +170,13 @@ def curves(
     scale: Literal["linear", "log", "symlog"] = "linear",
     rules: Mapping[str, float | int] | None = None,
     height: int = 300,
+    hover: bool = True,
 ) -> alt.LayerChart:
     """Lines of `y` over `x` (training steps, say): a colour per `series`, a line per `seed`, a band
     `low` to `high`.
 
     `rules` draws labelled vertical lines at values of `x`. Step 0 cannot stand on a log axis: use
-    `symlog`.
+    `symlog`. Without `hover` many lines make up a small picture.
     """
     if scale == "log" and (frame[x] <= 0).any():
         raise ValueError(
@@ -202,9 +203,9 @@ def curves(
             y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=y), detail=detail
         )
     )
-    layers.append(
-        base.mark_point(size=110, opacity=0).encode(y=f"{y}:Q", tooltip=_tooltip(frame))
-    )  # a wide target for the pointer
+    if hover:  # a wide target for the pointer
+        target = base.mark_point(size=110, opacity=0)
+        layers.append(target.encode(y=f"{y}:Q", tooltip=_tooltip(frame)))
     layers += _rules(x, rules or {})
     return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
 
@@ -273,14 +274,18 @@ def with_menus(chart: alt.LayerChart, columns: Sequence[str]) -> alt.LayerChart:
 
     Without a script it shows the first value of each.
     """
-    frame = markup.table(chart)
+    frame, made = markup.table(chart), chart.copy()
     for column in columns:
         options = list(dict.fromkeys(frame[column]))
         name = f"chosen_{column}".replace(" ", "_")
         binding = alt.binding_select(options=options, name=f"{column} ")
-        menu = alt.param(name=name, value=options[0], bind=binding)
-        chart = chart.add_params(menu).transform_filter(f"datum['{column}'] == {name}")
-    return chart
+        made = made.add_params(alt.param(name=name, value=options[0], bind=binding))
+        chosen = f"datum['{column}'] == {name}"
+        made.layer = [
+            layer.transform_filter(chosen) if column in layer.data else layer
+            for layer in made.layer
+        ]
+    return made
 
 
 def _axis(scale: str, high: float) -> alt.Axis:
