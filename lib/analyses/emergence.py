@@ -214,7 +214,7 @@ def _sums(name: str, found: Found, less: tuple[str, ...]) -> dict[str, Tensor]:
 
 def _clustered(
     values: Float[Tensor, "layer head n"], encoded: Encoded
-) -> Float[Tensor, "cluster relation head"]:
+) -> Float[Tensor, "cluster relation any_head"]:
     """Sums over the triplets of each cluster and relation."""
     rows = encoded.triplets
     cluster = torch.unique(rows.cluster, return_inverse=True)[1]
