@@ -115,3 +115,11 @@ def test_it_is_shown_lists_and_translations(series, runs):
         and scored["category right"].between(0, 1).all()
         and scored["category excess"].nunique() > 1
     )
+
+
+def test_it_is_asked_in_english(series, runs):
+    results = your_results("08_three_levels", series, runs)
+    shares = numbers(results / "your-shots.csv")
+    assert shares[["share", "low", "high"]].stack().between(0, 1).all()
+    course = numbers(results / "your-series.csv")
+    assert course.step.tolist() == 3 * [1, 2, 3]
