@@ -24,17 +24,34 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.analyses import ablation_effects, causes, function_vectors, head_families
+from lib.analyses import (
+    ablation_effects,
+    causes,
+    function_vectors,
+    head_families,
+    relation_frames,
+)
 from lib.analyses.ablation_effects import Sets
 from lib.analyses.causes import LEVELS, Trial
-from lib.analyses.head_families import FAMILIES, INDUCTION, SEMANTIC, VECTORS, Families
+from lib.analyses.head_families import (
+    FAMILIES,
+    INDUCTION,
+    PRINTED,
+    SEMANTIC,
+    VECTORS,
+    Families,
+)
 from lib.analyses.importance import Importance
 from lib.data import answers, fewshot
+from lib.data.lexicon import RELATIONS
+from lib.data.triplets import SYNTAX, Encoded
 from lib.measures import statistics
 from lib.models import opening
 
+NULL_SETS = 4  # random sets that are enough where there is nothing to lose
 LAYERS, ENTROPY, APART = ": same layers", ": like entropy", ": apart"
-OTHER = {SEMANTIC: INDUCTION, INDUCTION: VECTORS, VECTORS: INDUCTION}  # whose best are left out
+# Whose best are left out.
+OTHER = {SEMANTIC: INDUCTION, PRINTED: "previous", INDUCTION: VECTORS, VECTORS: INDUCTION}
 UNTRAINED, SHUFFLED = "untrained", "shuffled labels"
 LEVEL = 1 - 0.05 / len(FAMILIES)  # of intervals: one in twenty over all families together
 
@@ -113,12 +130,12 @@ class Study:
         return groups
 
     def groups(self, rng: np.random.Generator, draws: int) -> dict[str, Sets]:
-        """These, the heads by the printed index, those that all families share, and random sets
-        beside each family."""
-        groups = self.families() | {"printed": [self.heads.best("printed", self.p.family_size)]}
-        shared = self.heads.shared(FAMILIES, self.p.family_size)
+        """These, the heads that semantic and induction heads share, and random sets beside each
+        family."""
+        groups = self.families()
+        shared = self.heads.shared((SEMANTIC, INDUCTION), self.p.family_size)
         groups["shared"] = [shared] if shared else []
-        for family in (*FAMILIES, "printed"):
+        for family in FAMILIES:
             groups |= self.matched(family, rng, draws)
         return groups
 
@@ -145,6 +162,10 @@ class Study:
             units[level] = len(self.trial.whole(level))
         return Removed(shares, places, units)
 
+    def nothing(self, groups: Mapping[str, Sets], null: str) -> Removed:
+        """The same taken from a null, with fewer random sets."""
+        return self.remove({name: sets[:NULL_SETS] for name, sets in groups.items()}, null=null)
+
     def importance(self) -> Importance:
         """Exact patching of every head, and attribution."""
         return Importance.of(self.opened, self.trial.asked)
@@ -168,6 +189,17 @@ class Study:
                 row = {"heads removed": count, "removed": name, "level": level}
                 rows.append(row | {"share lost": share, "seed": str(self.seed)})
         return pd.DataFrame(rows)
+
+
+def documents(world, name: str, p) -> dict[str, Encoded]:
+    """Texts of a world's facts and sentences on which relation indexes are taken."""
+    rng = np.random.default_rng([p.seed, 11])
+    tokenizer = opening.open_organism(name, p.seeds[0], p).tokenizer
+    given = world, rng, p.universe_documents
+    return {
+        "graph": relation_frames.encode(*given, "graph", tokenizer, list(RELATIONS), p),
+        "syntax": relation_frames.encode(*given, "sentences", tokenizer, list(SYNTAX), p),
+    }
 
 
 def beyond(gone: Removed, level: str, group: str, matched: str) -> Float[Tensor, "draw"]:

@@ -3,7 +3,7 @@ says (Y, K, E).
 
 Each function gives the estimates of one claim from one model, on its subject and on its nulls.
 Intervals are over prompts or texts, or over heads where heads are compared, and corrected for the
-three families.
+four families.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from lib.analyses.causal_study import (
     beyond,
 )
 from lib.analyses.causes import FORMAT, LOSS, PATTERN
-from lib.analyses.head_families import FAMILIES, INDUCTION, SEMANTIC, VECTORS
+from lib.analyses.head_families import FAMILIES, INDUCTION, PRINTED, SEMANTIC, VECTORS
 from lib.analyses.importance import within_layers
 from lib.measures import statistics
 from lib.measures.statistics import Estimate, Rate
 
 Nulls = Mapping[str, Removed]
-SCORES = {"index": SEMANTIC, "printed": "printed"}
+SCORES = {"index": SEMANTIC, "printed": PRINTED}
 OTHERS = {"prefix": INDUCTION, "copying": "copying", "vectors": VECTORS}
 DEALT = "shuffled heads"
 
@@ -47,7 +47,6 @@ def needed(seed: int, family: str, level: str, gone: Removed, nulls: Nulls) -> l
     without others of their layers, and what is lost without those that are in this family alone."""
     n, found = gone.units[level], []
     groups = {"lost": family, "apart": family + APART}
-    groups |= {"printed": "printed"} if family == SEMANTIC else {}
     asked = {UNTRAINED} | ({SHUFFLED} if level == PATTERN else set())
     for part, group in groups.items():
         found.append(_estimate(part, seed, gone.mean(level, group), n))

@@ -29,15 +29,16 @@ from lib.data.triplets import Encoded
 from lib.measures import relation_index
 from lib.tracing import capture
 
-SEMANTIC, INDUCTION, VECTORS = "semantic", "induction", "vectors"
-FAMILIES = (SEMANTIC, INDUCTION, VECTORS)
+SEMANTIC, PRINTED, INDUCTION, VECTORS = "semantic", "printed", "induction", "vectors"
+FAMILIES = (SEMANTIC, PRINTED, INDUCTION, VECTORS)
 NEAREST = 6  # so many heads of like entropy may stand for one
 
 
 @dataclass(frozen=True)
 class Families:
-    """Scores of all heads, each [layer, head]: of the three families by their names, of `printed`
-    (the relation index as printed), `copying`, and the `entropy` of attention in nats."""
+    """Scores of all heads, each [layer, head]: of the families by their names (semantic heads by
+    the relation index read at the source and as printed), `previous` (attention to the token
+    before), `copying`, and the `entropy` of attention in nats."""
 
     scores: Mapping[str, Float[Tensor, "layer head"]]
 
@@ -76,8 +77,8 @@ class Families:
         rows = {"head": [f"{layer}.{head}" for layer, head in places]}
         rows["layer"] = [layer for layer, _ in places]
         rows |= {name: score.flatten().tolist() for name, score in self.scores.items()}
-        best = {family: self.best(family, k) for family in FAMILIES}
-        member = [", ".join(f for f in FAMILIES if place in best[f]) for place in places]
+        best = {family: self.best(family, k) for family in FAMILIES if family in self.scores}
+        member = [", ".join(f for f in best if place in best[f]) for place in places]
         return pd.DataFrame(rows | {"families": [m or "none" for m in member]})
 
 
@@ -96,7 +97,7 @@ def relations(opened, corpus: Mapping[str, Encoded], p) -> dict[str, Float[Tenso
     often enough: read at the source, and as printed."""
     readings = {
         SEMANTIC: replace(relation_index.CALIBRATED, tau=p.tau),
-        "printed": replace(relation_index.PRINTED, tau=p.tau),
+        PRINTED: replace(relation_index.PRINTED, tau=p.tau),
     }
     found = [
         relation_maps.measure(opened, encoded, readings, min_events=p.min_events)
@@ -111,11 +112,18 @@ def relations(opened, corpus: Mapping[str, Encoded], p) -> dict[str, Float[Tenso
 def literal(
     opened, rng: np.random.Generator, examples: int
 ) -> dict[str, Float[Tensor, "layer head"]]:
-    """Prefix matching, copying, and the entropy of attention, on repeated random tokens."""
-    tokens = detection.random_repeats(opened, rng, length=15, repeats=4, examples=examples)
-    prefix = detection.attention_scores(opened, tokens, rng)["prefix"].mean(0)
+    """Prefix matching, attention to the token before, copying, and the entropy of attention, on
+    repeated random tokens."""
+    tokens = repeats(opened, rng, examples)
+    seen = detection.attention_scores(opened, tokens, rng)
+    looks = {INDUCTION: seen["prefix"].mean(0), "previous": seen["previous"].mean(0)}
     copied = detection.copying_scores(opened, tokens)["copying"].mean(0)
-    return {INDUCTION: prefix, "copying": copied, "entropy": entropies(opened, tokens)}
+    return looks | {"copying": copied, "entropy": entropies(opened, tokens)}
+
+
+def repeats(opened, rng: np.random.Generator, examples: int) -> Int[Tensor, "text position"]:
+    """Blocks of 15 random tokens, four times each."""
+    return detection.random_repeats(opened, rng, length=15, repeats=4, examples=examples)
 
 
 def entropies(opened, tokens: Int[Tensor, "text position"]) -> Float[Tensor, "layer head"]:
