@@ -108,7 +108,7 @@ class Model(Group):
     )
     remote: bool = Field(
         False,
-        description="Run the checkpoints of chapter 2 on NDIF (needs `NDIF_API_KEY` in the "
+        description="Run the checkpoints of chapters 2 and 8 on NDIF (needs `NDIF_API_KEY` in the "
         "environment); the other chapters read weights, and refuse.",
     )
     trust_remote_code: bool = Field(
@@ -257,6 +257,19 @@ class Generality(Group):
     )
 
 
+class Levels(Group):
+    """The three levels of in-context learning (chapter 8)."""
+
+    level_prompts: int = Field(
+        64, ge=4, le=10_000, description="Few-shot prompts of each task and number of shots."
+    )
+    level_shots: list[Annotated[int, Field(ge=0, le=1000)]] = Field(
+        [0, 1, 2, 3, 4, 5, 10, 20],
+        min_length=3,
+        description="Numbers of shots, rising; those that a context has no room for are left out.",
+    )
+
+
 class Causes(Group):
     """Which heads a level of in-context learning needs (chapter 10)."""
 
@@ -277,7 +290,15 @@ class Causes(Group):
 
 
 class Profile(
-    Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality, Causes
+    Run,
+    Model,
+    Detection,
+    Trajectories,
+    Interventions,
+    RelationIndex,
+    Generality,
+    Levels,
+    Causes,
 ):
     """All parameters of all chapters."""
 

@@ -179,8 +179,9 @@ def save_gpt2(directory: Path, seed: int = 0, context: int = 256) -> Path:
     """A tiny GPT-2 on disk as published ones are, with a byte-level tokenizer that spells any
     text."""
     words = ByteLevelBPETokenizer()
+    spelled = [f" {word}\n" for group in english.ENGLISH.values() for word in group]
     words.train_from_iterator(
-        [f" {word}\n" for group in english.ENGLISH.values() for word in group],
+        spelled + 20 * [" true\n", " false\n"],  # each often enough to be one token
         vocab_size=320,
         show_progress=False,
     )

@@ -21,13 +21,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib.data import fewshot
+from lib.analyses import detection
+from lib.data import english_fewshot, fewshot
 from lib.data.fewshot import Prompts
 from lib.measures import levels
 from lib.models import opening
 from lib.tracing import capture
 
-BATCH = 128  # prompts in one forward pass: more do not fit the caches of a processor
+BATCH = 8192  # tokens in one forward pass
+REPEATS = 4  # of the random block that a reader's model sees, as in chapter 2
 Marks = dict[str, Tensor]  # what `measures.levels.graded` returns
 
 
@@ -42,17 +44,27 @@ def questions(
     return [fewshot.questions(world, rng, task, count, n) for task, count in cells]
 
 
+def in_english(
+    opened, rng: np.random.Generator, tasks: Iterable[str], shots: Iterable[int], n: int
+) -> list[Prompts]:
+    """The same tasks in English for a model of language, with as many shots as its context holds.
+    Error: ValueError where a label is not one token."""
+    cells = [(task, count) for task in tasks for count in shots]
+    asked = [english_fewshot.questions(opened, rng, task, count, n) for task, count in cells]
+    return [cell for cell in asked if cell.tokens.shape[1] <= opened.context]
+
+
 def answered(opened, asked: Sequence[Prompts], batch: int = BATCH) -> list[Marks]:
     """Each cell's prompts, one generated token each, marked (`measures.levels.graded`)."""
-    logits = _next_logits(opened, asked, batch).split([len(cell.tokens) for cell in asked])
+    logits = next_logits(opened, asked, batch).split([len(cell.tokens) for cell in asked])
     return [
         levels.graded(rows, cell.label, cell.legal)
         for rows, cell in zip(logits, asked, strict=True)
     ]
 
 
-def _next_logits(
-    opened, asked: Sequence[Prompts], batch: int
+def next_logits(
+    opened, asked: Sequence[Prompts], batch: int = BATCH
 ) -> Float[Tensor, "prompt vocabulary"]:
     """Logits behind the last token of every prompt of all cells, in their order; prompts of one
     length run together."""
@@ -62,18 +74,26 @@ def _next_logits(
         rows = (last == length).nonzero()[:, 0]
         alike = [cell for cell in asked if (cell.last == length).any()]
         tokens = torch.cat([c.tokens[c.last == length][:, : length + 1] for c in alike])
-        for part, fed in zip(rows.split(batch), tokens.split(batch), strict=True):
+        size = max(1, batch // (length + 1))
+        for part, fed in zip(rows.split(size), tokens.split(size), strict=True):
             found[part] = capture.next_logits(opened, fed)
     return found
 
 
 def table(asked: Sequence[Prompts], marks: Sequence[Marks], **labels: object) -> pd.DataFrame:
-    """One row per task and number of shots: the mean of every mark but the answer, and labels."""
+    """One row per task and number of shots: the mean of every mark but the answer, what is right
+    beyond guessing, and labels."""
     rows = []
     for cell, given in zip(asked, marks, strict=True):
         means = {name: float(x.float().mean()) for name, x in given.items() if name != "answer"}
-        rows.append({"task": cell.task, "shots": cell.shots, **means, **labels})
+        means["beyond"] = float(beyond(cell, given).mean())
+        rows.append({"task": cell.task, "shots": cell.shots, "null": cell.null, **means, **labels})
     return pd.DataFrame(rows)
+
+
+def beyond(cell: Prompts, given: Marks) -> Float[Tensor, "*rest prompt"]:
+    """How far each answer to a cell's prompts goes beyond guessing among the labels of its task."""
+    return levels.beyond_guessing(given, cell.legal[: cell.classes])
 
 
 @dataclass(frozen=True)
@@ -87,16 +107,29 @@ class Course:
     losses: Float[Tensor, "snapshot text position"]
     last: Path | None = None  # directory of the last snapshot
 
-    def cell(self, task: str, shots: int) -> int:
+    def cell(self, task: str, shots: int, null: str = "") -> int:
         """Number of a cell. Error: ValueError that names the cells."""
-        known = [(cell.task, cell.shots) for cell in self.asked]
-        if (task, shots) not in known:
+        known = [(cell.task, cell.shots, cell.null) for cell in self.asked]
+        if (task, shots, null) not in known:
             raise ValueError(f"{task!r} with {shots} shots was not asked. Asked: {known}.")
-        return known.index((task, shots))
+        return known.index((task, shots, null))
 
-    def curve(self, level: str, task: str, shots: int) -> Float[Tensor, "prompt snapshot"]:
-        """A mark of each prompt of a cell through training."""
-        return self.marks[level][:, self.cell(task, shots)].T.float()
+    def curve(
+        self, level: str, task: str, shots: int, null: str = ""
+    ) -> Float[Tensor, "prompt snapshot"]:
+        """A mark of each prompt of a cell through training; `beyond` is what goes beyond
+        guessing."""
+        number = self.cell(task, shots, null)
+        given = {name: found[:, number] for name, found in self.marks.items()}
+        asked = beyond(self.asked[number], given) if level == "beyond" else given[level]
+        return asked.T.float()
+
+    def at(self, snapshot: int) -> list[Marks]:
+        """The marks of every cell at one snapshot."""
+        return [
+            {name: found[snapshot, cell] for name, found in self.marks.items()}
+            for cell in range(len(self.asked))
+        ]
 
     def loss_reduction(self, first: int = 50, later: int = 50) -> Float[Tensor, "text snapshot"]:
         """Of each text through training, in nats; below zero the context helps."""
@@ -104,13 +137,9 @@ class Course:
 
     def table(self) -> pd.DataFrame:
         """One row per snapshot, task and number of shots."""
-        frames = []
-        for number, step in enumerate(self.steps.int().tolist()):
-            marks = [
-                {name: found[number, cell] for name, found in self.marks.items()}
-                for cell in range(len(self.asked))
-            ]
-            frames.append(table(self.asked, marks, step=step, seed=str(self.seed)))
+        steps = enumerate(self.steps.int().tolist())
+        seed = str(self.seed)
+        frames = [table(self.asked, self.at(i), step=step, seed=seed) for i, step in steps]
         return pd.concat(frames, ignore_index=True)
 
 
@@ -121,15 +150,29 @@ def follow(
     yet."""
     kept = opening.organism_snapshots(name, seed, p)
     opened = opening.open_model(kept[0])
+    found = (model for _, model in opening.snapshots_in_turn(opened, kept.values()))
+    return _course(seed, kept, found, asked, texts, kept[max(kept)])
+
+
+def _course(seed, steps, models, asked, texts, last=None) -> Course:
+    """Ask each of the models in turn."""
     rows, losses = [], []
-    for _, model in opening.snapshots_in_turn(opened, kept.values()):
-        rows.append(_stacked(answered(model, asked)))
+    for model in models:
+        given = answered(model, asked)
+        rows.append({key: torch.stack([marks[key] for marks in given]) for key in given[0]})
         losses.append(capture.token_losses(model, texts))
     marks = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
-    steps = torch.tensor(list(kept), dtype=torch.float32)
-    return Course(seed, steps, asked, marks, torch.stack(losses), kept[max(kept)])
+    at = torch.tensor(list(steps), dtype=torch.float32)
+    return Course(seed, at, asked, marks, torch.stack(losses), last)
 
 
-def _stacked(marks: Sequence[Marks]) -> Marks:
-    """Marks of all cells as name -> [cell, prompt]; all cells have as many prompts."""
-    return {key: torch.stack([given[key] for given in marks]) for key in marks[0]}
+def series(p, rng: np.random.Generator, tasks: Iterable[str]) -> Course:
+    """The model that a profile names, or its checkpoints (counted from 1), on English prompts and
+    on repeats of random tokens."""
+    named = opening.checkpoints(p) or [(p.model, p.revision)]
+    first = opening.open_named(p, *named[0])
+    asked = in_english(first, rng, tasks, p.level_shots, p.level_prompts)
+    length = min(25, (first.context - 1) // REPEATS)
+    texts = detection.random_repeats(first, rng, length, REPEATS, p.trajectory_texts)
+    models = (opening.open_named(p, *place) for place in named)
+    return _course(None, range(1, len(named) + 1), models, asked, texts)

@@ -13,6 +13,7 @@ stands among its own examples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lib.data.lexicon import LABELS, OBJECTS, RELATIONS, SIZE
+from lib.data.lexicon import LABELS, OBJECTS, RELATIONS
 from lib.data.worlds import World, sides
 
 TASKS: dict[str, tuple[int, tuple[str, ...]]] = {  # the paper's tasks: classes and categories
@@ -38,7 +39,8 @@ class Prompts:
     """Few-shot prompts of one task, each with so many examples.
 
     A prompt's last token, the one whose successor is graded, stands at `last`; what follows there
-    is padding. `label` is the right next token, `legal` are the tokens of all labels of the task.
+    is padding. `label` is the right next token, `legal` are the tokens of all labels, of which the
+    first `classes` are those of the task. `null`: what was done to leave nothing to find.
     """
 
     task: str
@@ -47,24 +49,26 @@ class Prompts:
     last: Int[Tensor, "n"]
     label: Int[Tensor, "n"]
     legal: Int[Tensor, "k"]
+    classes: int
+    null: str = ""
 
 
 def questions(world: World, rng: np.random.Generator, task: str, shots: int, n: int) -> Prompts:
     """Prompts as `prompts` draws them, their last lines balanced over the classes and never among
     the examples. Errors: as `prompts`."""
-    drawn = _lines(world, rng, task, shots, n, balanced=True)
+    drawn = _prompts(world, rng, task, shots, n, balanced=True)
     tokens, label, legal = map(torch.from_numpy, drawn)
     last = torch.full((n,), tokens.shape[1] - 1)
-    return Prompts(task, shots, tokens, last, label, legal)
+    return Prompts(task, shots, tokens, last, label, legal, classes_of(task))
 
 
 def shuffled(asked: Prompts, rng: np.random.Generator) -> Prompts:
-    """The same prompts with the labels of each one's examples dealt anew among its examples: form
-    and counts stay, what goes with what is lost."""
+    """The same prompts of the world with the labels of each one's examples dealt anew among them:
+    form and counts stay, what goes with what is lost."""
     width, tokens = words_in_line(asked.task) + 1, asked.tokens.clone()
     labels = tokens[:, width::width].numpy()
     tokens[:, width::width] = torch.from_numpy(rng.permuted(labels, axis=1))
-    return replace(asked, tokens=tokens)
+    return replace(asked, tokens=tokens, null="labels dealt anew")
 
 
 def prompts(
@@ -77,10 +81,10 @@ def prompts(
     label of the task. From as many shots as there are classes, each class occurs.
     Errors: ValueError for an unknown task or more shots than the context holds.
     """
-    return _lines(world, rng, task, shots, n)
+    return _prompts(world, rng, task, shots, n)
 
 
-def _lines(
+def _prompts(
     world: World, rng: np.random.Generator, task: str, shots: int, n: int, balanced: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `prompts` returns, or with last lines as `questions` has them."""
@@ -90,17 +94,44 @@ def _lines(
         raise ValueError(
             f"task {task!r} with {shots} shots: tasks are {', '.join(known)}; at most {most} shots"
         )
-    classes = (TASKS | SINGLES).get(task, (2,))[0]
+    true = true_pairs(world, task) if task in JUSTIFY else None
+    words, line_class = lines(world.categories, true, rng, task, shots, n, balanced)
+    legal = world.encode(said(task))
+    label = legal[line_class]
+    text = np.concatenate([words, label[..., None]], 2).reshape(n, -1)
+    return np.concatenate([np.zeros((n, 1), np.int64), text[:, :-1]], 1), label[:, -1], legal
+
+
+def lines(
+    categories: Mapping[str, np.ndarray],
+    true: np.ndarray | None,
+    rng: np.random.Generator,
+    task: str,
+    shots: int,
+    n: int,
+    balanced: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Words [n, line, words in line] and classes [n, line] of prompts; the last line is the one
+    that is asked. categories: words, or their tokens, by name; true: the true pairs of `JUSTIFY`.
+    """
+    classes = classes_of(task)
     shown = _demonstrated(rng, classes, shots, n)
     due = _evenly(rng, classes, n) if balanced else rng.integers(classes, size=(n, 1))
     line_class = np.concatenate([shown, due], 1)
-    words = _words(world, rng, task, line_class)
+    words = _words(categories, true, rng, task, line_class)
     while balanced and (same := (words[:, :-1] == words[:, -1:]).all(2)).any():
-        words[:, :-1][same] = _words(world, rng, task, line_class)[:, :-1][same]
-    legal = world.encode(("true", "false") if task in JUSTIFY else LABELS[:10])
-    label = legal[line_class]
-    lines = np.concatenate([words, label[..., None]], 2).reshape(n, -1)
-    return np.concatenate([np.zeros((n, 1), np.int64), lines[:, :-1]], 1), label[:, -1], legal
+        words[:, :-1][same] = _words(categories, true, rng, task, line_class)[:, :-1][same]
+    return words, line_class
+
+
+def classes_of(task: str) -> int:
+    """How many classes a task has."""
+    return (TASKS | SINGLES).get(task, (2,))[0]
+
+
+def said(task: str) -> tuple[str, ...]:
+    """The words that are a legal label of a task, those of its classes first."""
+    return ("true", "false") if task in JUSTIFY else LABELS[:10]
 
 
 def words_in_line(task: str) -> int:
@@ -108,26 +139,22 @@ def words_in_line(task: str) -> int:
     return 1 if task in SINGLES else 2
 
 
-def _words(world: World, rng, task: str, line_class: np.ndarray) -> np.ndarray:
+def _words(
+    categories: Mapping[str, np.ndarray], true: np.ndarray | None, rng, task: str, line_class
+) -> np.ndarray:
     """The words [n, line, words in line] of each line, for classes [n, line]; in `JUSTIFY`, class 0
     is a true pair, class 1 an animal and a month."""
+    shape = line_class.shape
+    if true is not None:
+        false = np.stack([rng.choice(categories[name], shape) for name in ("animal", "month")], 2)
+        drawn = true[rng.integers(len(true), size=shape)]
+        return np.where(line_class[..., None] == 0, drawn, false)
+    classes, names = (TASKS | SINGLES)[task]
+    table = np.stack([categories[name] for name in names])
     if task in SINGLES:
-        table = np.stack([world.categories[name] for name in SINGLES[task][1]])
-        return table[line_class, rng.integers(SIZE, size=line_class.shape)][..., None]
-    if task in TASKS:
-        classes, names = TASKS[task]
-        table = np.stack([world.categories[name] for name in names])
-        return table[
-            sides(np.full((1, 1), classes), line_class),
-            rng.integers(SIZE, size=(*line_class.shape, 2)),
-        ]
-    true = true_pairs(world, task)
-    false = np.stack(
-        [rng.choice(world.categories[name], line_class.shape) for name in ("animal", "month")], 2
-    )
-    return np.where(
-        line_class[..., None] == 0, true[rng.integers(len(true), size=line_class.shape)], false
-    )
+        return table[line_class, rng.integers(table.shape[1], size=shape)][..., None]
+    side = sides(np.full((1, 1), classes), line_class)
+    return table[side, rng.integers(table.shape[1], size=(*shape, 2))]
 
 
 def true_pairs(world: World, task: str) -> np.ndarray:

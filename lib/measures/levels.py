@@ -15,7 +15,7 @@ label is never right. `right_among_legal` leaves the form out.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -63,19 +63,27 @@ def windows(positions: int, first: int = 50, later: int = 50) -> tuple[int, int]
     return max(1, int(first * factor)), max(1, int(later * factor))
 
 
-def spread(
-    answer: Int[Tensor, "n"], legal: Int[Tensor, "k"], label: Int[Tensor, "n"]
-) -> Float[Tensor, "k"]:
-    """Bias towards single labels: how often each legal token is the answer, less how often it is
-    right, as shares of all prompts."""
-    said, due = ((tokens[:, None] == legal).float().mean(0) for tokens in (answer, label))
-    return said - due
+def beyond_guessing(marks: dict[str, Tensor], own: Int[Tensor, "c"]) -> Float[Tensor, "*n"]:
+    """1 less guessing for a right answer, 0 less guessing for another label of the task, else 0.
+
+    own: the c labels of the task's classes. An answer among them is right by luck in one of c
+    cases, classes being asked equally often; so this is 0 on average for a model that knows the
+    form and nothing more, as for one that does not know the form, and 1 - 1/c for one that is
+    always right.
+    """
+    return marks["right"].float() - torch.isin(marks["answer"], own).float() / len(own)
+
+
+def bias(answer: Int[Tensor, "*rest n"], label: Int[Tensor, "k"]) -> Float[Tensor, "*rest k"]:
+    """How often each of the labels of a task is the answer, less the share that is due to it where
+    classes are asked equally often: 1 over their number."""
+    return (answer[..., None] == label).float().mean(-2) - 1 / len(label)
 
 
 def fewest(
-    shots: Int[Tensor, "cell"], reached: Bool[Tensor, "*rest cell"]
+    shots: Int[Tensor, "cell"], share: Float[Tensor, "*rest cell"], goal: float = 0.8
 ) -> Float[Tensor, "*rest"]:
-    """The fewest shots from which on every larger number reaches the goal, too; infinite if the
-    largest does not. shots: rising."""
-    held = reached.flip(-1).int().cumprod(-1).flip(-1).bool()
-    return torch.where(held, shots.float(), torch.inf).amin(-1)
+    """The fewest shots with which a share reaches the goal, NaN if none does. The paper's goal for
+    the right format is 80 %."""
+    enough = torch.where(share >= goal, shots.float(), torch.inf).amin(-1)
+    return torch.where(enough.isfinite(), enough, torch.nan)

@@ -12,6 +12,8 @@ Estimators, stated before anything is measured:
 
 - *onset*: the step at which a curve has made half of its way from its first to its last value,
   interpolated linearly (`crossing`);
+- *reaching*: the step at which a curve first reaches a level that is the same for all curves; for
+  one that never does, the last step, which is then a lower bound (`reaching`);
 - *window*: the stretch [s, 2s] of training that holds the largest part of that way (`window`). The
   paper's window, 2.5 to 5 billion tokens, is a doubling too. A curve that flattens from step 0 on
   puts a quarter into it, and one that starts late may put in much more;
@@ -53,6 +55,19 @@ def crossing(
     before, after = way.gather(-1, right - 1), way.gather(-1, right)
     part = (share - before) / (after - before)
     return (steps[right - 1] + part * (steps[right] - steps[right - 1]))[..., 0]
+
+
+def reaching(
+    steps: Float[Tensor, "snapshot"], curves: Float[Tensor, "*draw snapshot"], level: float
+) -> Float[Tensor, "*draw"]:
+    """Step at which a curve first reaches a level, interpolated linearly; the last step for one
+    that never does."""
+    reached = curves >= level
+    right = reached.int().argmax(-1, keepdim=True).clamp(min=1)
+    before, after = curves.gather(-1, right - 1), curves.gather(-1, right)
+    part = ((level - before) / (after - before)).clamp(0, 1)
+    step = (steps[right - 1] + part * (steps[right] - steps[right - 1]))[..., 0]
+    return torch.where(reached.any(-1), step, steps[-1])
 
 
 def window(

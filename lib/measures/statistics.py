@@ -114,6 +114,15 @@ def bootstrap_mean(
     return interval(draws(lambda means: means, samples, rng, resamples), level)
 
 
+def wilson(right: Bool[Tensor, "*n sample"], z: float = 1.96) -> Interval:
+    """Share of samples that are right, with Wilson's interval: it has a width at 0 and 1, too, and
+    never leaves them. Samples are independent."""
+    n, share = right.shape[-1], right.double().mean(-1)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + (z / (2 * n)) ** 2).sqrt()
+    return Interval(share, middle - half, middle + half)
+
+
 def ratio_draws(
     numerator: Float[Tensor, "sample *rest"],
     denominator: Float[Tensor, "sample"],
