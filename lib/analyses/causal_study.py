@@ -52,7 +52,7 @@ NULL_SETS = 4  # random sets that are enough where there is nothing to lose
 LAYERS, ENTROPY, APART = ": same layers", ": like entropy", ": apart"
 # Whose best are left out.
 OTHER = {SEMANTIC: INDUCTION, PRINTED: "previous", INDUCTION: VECTORS, VECTORS: INDUCTION}
-UNTRAINED, SHUFFLED = "untrained", "shuffled labels"
+NULLS = UNTRAINED, SHUFFLED = "untrained", "shuffled labels"
 LEVEL = 1 - 0.05 / len(FAMILIES)  # of intervals: one in twenty over all families together
 
 
