@@ -31,8 +31,8 @@ OWN = "Questions of ours"
 
 
 def collected(results: Path, chapters: list[str]) -> dict[str, Row]:
-    """Every recorded verdict by claim id, with the chapter that gave it, and the claims that contest
-    it. Error: ValueError for a claim that two chapters judge."""
+    """Every recorded verdict by claim id, with its chapter and the claims that contest it. Error:
+    ValueError for a claim that two chapters judge."""
     found: dict[str, Row] = {}
     for name in chapters:
         for row in json.loads((results / name / "claims.json").read_text()):

@@ -68,14 +68,14 @@ def by_score(rows: pd.DataFrame) -> pd.DataFrame:
     return renamed.melt(keep, list(names.values()), "score", "value")
 
 
-def through_training(studies: Mapping[tuple[int, int], Study], draws: int) -> pd.DataFrame:
-    """Shares lost at several snapshots, by (seed, step), of the heads that are best *then*."""
+def through_training(studies: Mapping[int, Study], draws: int) -> pd.DataFrame:
+    """Shares lost at several snapshots of a model, by step, of the heads that are best *then*."""
     frames = []
-    for (seed, step), study in studies.items():
-        rng = np.random.default_rng([study.p.seed, seed, step])
+    for step, study in studies.items():
+        rng = np.random.default_rng([study.p.seed, step])
         groups = {family: study.families()[family] for family in FAMILIES}
         groups |= study.matched(SEMANTIC, rng, draws)
         rows = study.remove(groups).table()
-        frames.append(rows.assign(seed=str(seed), step=step))
+        frames.append(rows.assign(step=step))
     rows = pd.concat(frames, ignore_index=True)
     return rows.assign(panel=rows.level.map(TITLES))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -155,8 +156,8 @@ class Study:
         ends = np.cumsum([0, *(len(group) for group in groups.values())])
         places = {name: slice(*ends[i : i + 2]) for i, name in enumerate(groups)}
         shares, units = {}, {}
-        for level in LEVELS:
-            rng = np.random.default_rng([self.p.seed, LEVELS.index(level)])
+        for number, level in enumerate((*LEVELS, causes.COUNTED)):
+            rng = np.random.default_rng([self.p.seed, number])
             given = rng, self.p.resamples, self.trial
             shares[level] = causes.shares(trial, outcome, level, *given)
             units[level] = len(self.trial.whole(level))
@@ -172,20 +173,19 @@ class Study:
 
     def doses(self, most: int, rng: np.random.Generator) -> pd.DataFrame:
         """Shares lost as the heads of a family, or random ones, are removed one after another:
-        `heads removed`, `removed`, `level`, `share lost`."""
-        orders = {family: self.heads.order(family) for family in FAMILIES}
+        `heads removed`, `removed`, `level`, `share lost` (of random orders the mean)."""
+        orders = {family: [self.heads.order(family)] for family in FAMILIES}
         every = self.heads.order(SEMANTIC)
-        orders["random order"] = [every[i] for i in rng.permutation(len(every))]
-        groups = {
-            (name, count): [order[:count]]
-            for name, order in orders.items()
-            for count in range(1, most + 1)
-        }
+        mixed = [rng.permutation(len(every)) for _ in range(NULL_SETS)]
+        orders["random order"] = [list(map(every.__getitem__, order)) for order in mixed]
+        groups = {}
+        for (name, some), count in product(orders.items(), range(1, most + 1)):
+            groups[name, count] = [order[:count] for order in some]
         gone = self.remove(groups)
         rows = []
         for level in LEVELS:
             for (name, count), where in gone.places.items():
-                share = float(gone.shares[level][0, where])
+                share = float(gone.shares[level][0, where].mean())
                 row = {"heads removed": count, "removed": name, "level": level}
                 rows.append(row | {"share lost": share, "seed": str(self.seed)})
         return pd.DataFrame(rows)

@@ -21,7 +21,9 @@ def ablated(opened, p) -> pd.DataFrame:
     rng = np.random.default_rng([p.seed, 12])
     tasks = tuple(function_vectors.TASKS[:2])
     given = p.causal_shots, p.causal_prompts
-    pairs = [[english_fewshot.questions(opened, rng, t, *given) for _ in range(2)] for t in tasks]
+    pairs = []
+    for task in tasks:
+        pairs.append([english_fewshot.questions(opened, rng, task, *given) for _ in range(2)])
     heads = head_families.literal(opened, rng, p.examples)
     heads = Families(heads | {VECTORS: function_vectors.over(opened, pairs, rng).scores})
     texts = head_families.repeats(opened, rng, p.texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from lib.measures.statistics import Estimate, Rate
-from lib.report import claims
+from lib.report import cards, claims
 from pipeline import verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,17 @@ def test_every_row_has_its_null_beside_it(found):
     assert rows["R2"][1] == "partly: 1 of 2 parts rule revised"
     assert rows["R3"][1:3] == ["undecided", "untrained: reproduced (0.8)"]
     assert rows["R5"][1:3] == ["not testable here", "–"]
+
+
+def test_a_claim_of_later_work_stands_beside_what_it_contests(tmp_path, found):
+    later = CLAIMS["R3"].model_copy(update={"id": "Y1", "contests": ("R1",)})
+    rows = [judged(CLAIMS["R1"], {"all": 0.9}, 0.1), judged(later, {"all": 0.9}, 0.1)]
+    (tmp_path / "10_some_name").mkdir()
+    (tmp_path / "10_some_name" / "claims.json").write_text(json.dumps(rows))
+    page = verdicts.scoreboard(verdicts.collected(tmp_path, ["10_some_name"]))
+    first = {row[0].split()[0]: row[0] for row in table(page, "bk-scoreboard")}
+    assert "contested by Y1" in first["R1"] and "contests R1" in first["Y1"]
+    assert "<dt>Contests</dt><dd>R1</dd>" in cards.card(rows[1])
 
 
 def test_the_null_that_comes_nearest_to_passing_is_shown(found):
