@@ -97,7 +97,65 @@
     });
   }
 
+  // A row of tokens: hover, tap or focus chooses one, and all are shaded by how much the head looks at them from it.
+  function read(reader) {
+    var tokens = Array.from(reader.querySelectorAll(".bk-token")), told = reader.querySelector(".bk-said");
+    function choose(chosen) {
+      var looks = JSON.parse(tokens[chosen].dataset.looks);
+      tokens.forEach(function (token, place) {
+        token.style.setProperty("--look", looks[place] || 0);
+        token.setAttribute("aria-pressed", String(place === chosen));
+      });
+      var best = Object.keys(looks).sort(function (a, b) { return looks[b] - looks[a]; }).slice(0, 2);
+      told.textContent = "From " + tokens[chosen].textContent + " at position " + chosen + " the head looks at " +
+        best.map(function (k) { return tokens[k].textContent + " at " + k + " (" + Math.round(100 * looks[k]) + "%)"; }).join(" and ") + ".";
+    }
+    tokens.forEach(function (token, place) {
+      ["mouseenter", "focus", "click"].forEach(function (event) { token.addEventListener(event, function () { choose(place); }); });
+    });
+    reader.addEventListener("keydown", function (event) { // one stop of the tab key, then arrows
+      var step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], here = tokens.indexOf(document.activeElement);
+      if (step && tokens[here + step]) { tokens[here + step].focus(); event.preventDefault(); }
+    });
+    tokens.forEach(function (token, place) { token.tabIndex = token.getAttribute("aria-pressed") === "true" ? 0 : -1; });
+  }
+
+  // Tables of claims: a click on a heading sorts, a menu shows one verdict alone.
+  function sortable(table) {
+    table.querySelectorAll("thead th").forEach(function (head, column) {
+      var button = document.createElement("button"), up = 1;
+      button.className = "bk-sort";
+      button.textContent = head.textContent;
+      button.addEventListener("click", function () {
+        var body = table.tBodies[0], text = function (row) { return row.cells[column].textContent; };
+        Array.from(body.rows).sort(function (a, b) { return up * text(a).localeCompare(text(b), undefined, { numeric: true }); })
+          .forEach(function (row) { body.appendChild(row); });
+        table.querySelectorAll("th").forEach(function (other) { other.removeAttribute("aria-sort"); });
+        head.setAttribute("aria-sort", up > 0 ? "ascending" : "descending");
+        up = -up;
+      });
+      head.replaceChildren(button);
+    });
+  }
+
+  function filter(tables) {
+    var verdict = function (row) { return row.cells[1].querySelector(".bk-badge").textContent.split(":")[0]; };
+    var rows = tables.flatMap(function (table) { return Array.from(table.tBodies[0].rows); });
+    var menu = document.createElement("select"), label = document.createElement("label");
+    ["all"].concat(Array.from(new Set(rows.map(verdict)))).forEach(function (name) { menu.add(new Option(name)); });
+    menu.addEventListener("change", function () {
+      rows.forEach(function (row) { row.hidden = menu.value !== "all" && verdict(row) !== menu.value; });
+    });
+    label.className = "bk-controls";
+    label.append("Show verdicts: ", menu);
+    tables[0].closest(".bk-scroll").before(label);
+  }
+
   function start() {
+    var claims = Array.from(document.querySelectorAll(".bk-overview"));
+    claims.forEach(sortable);
+    if (claims.length) { filter(claims); }
+    document.querySelectorAll(".bk-reader").forEach(read);
     var seen = new IntersectionObserver(function (entries) {
       entries.filter(function (entry) { return entry.isIntersecting; }).forEach(function (entry) {
         seen.unobserve(entry.target);
