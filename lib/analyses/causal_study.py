@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -24,18 +25,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.analyses import ablation_effects, causes, function_vectors, head_families
+from lib.analyses import (
+    ablation_effects,
+    causes,
+    function_vectors,
+    head_families,
+    relation_frames,
+)
 from lib.analyses.ablation_effects import Sets
 from lib.analyses.causes import LEVELS, Trial
-from lib.analyses.head_families import FAMILIES, INDUCTION, SEMANTIC, VECTORS, Families
+from lib.analyses.head_families import (
+    FAMILIES,
+    INDUCTION,
+    PRINTED,
+    SEMANTIC,
+    VECTORS,
+    Families,
+)
 from lib.analyses.importance import Importance
 from lib.data import answers, fewshot
+from lib.data.lexicon import RELATIONS
+from lib.data.triplets import SYNTAX, Encoded
 from lib.measures import statistics
 from lib.models import opening
 
+NULL_SETS = 4  # random sets that are enough where there is nothing to lose
 LAYERS, ENTROPY, APART = ": same layers", ": like entropy", ": apart"
-OTHER = {SEMANTIC: INDUCTION, INDUCTION: VECTORS, VECTORS: INDUCTION}  # whose best are left out
-UNTRAINED, SHUFFLED = "untrained", "shuffled labels"
+# Whose best are left out.
+OTHER = {SEMANTIC: INDUCTION, PRINTED: "previous", INDUCTION: VECTORS, VECTORS: INDUCTION}
+NULLS = UNTRAINED, SHUFFLED = "untrained", "shuffled labels"
 LEVEL = 1 - 0.05 / len(FAMILIES)  # of intervals: one in twenty over all families together
 
 
@@ -113,12 +131,12 @@ class Study:
         return groups
 
     def groups(self, rng: np.random.Generator, draws: int) -> dict[str, Sets]:
-        """These, the heads by the printed index, those that all families share, and random sets
-        beside each family."""
-        groups = self.families() | {"printed": [self.heads.best("printed", self.p.family_size)]}
-        shared = self.heads.shared(FAMILIES, self.p.family_size)
+        """These, the heads that semantic and induction heads share, and random sets beside each
+        family."""
+        groups = self.families()
+        shared = self.heads.shared((SEMANTIC, INDUCTION), self.p.family_size)
         groups["shared"] = [shared] if shared else []
-        for family in (*FAMILIES, "printed"):
+        for family in FAMILIES:
             groups |= self.matched(family, rng, draws)
         return groups
 
@@ -138,12 +156,16 @@ class Study:
         ends = np.cumsum([0, *(len(group) for group in groups.values())])
         places = {name: slice(*ends[i : i + 2]) for i, name in enumerate(groups)}
         shares, units = {}, {}
-        for level in LEVELS:
-            rng = np.random.default_rng([self.p.seed, LEVELS.index(level)])
+        for number, level in enumerate((*LEVELS, causes.COUNTED)):
+            rng = np.random.default_rng([self.p.seed, number])
             given = rng, self.p.resamples, self.trial
             shares[level] = causes.shares(trial, outcome, level, *given)
             units[level] = len(self.trial.whole(level))
         return Removed(shares, places, units)
+
+    def nothing(self, groups: Mapping[str, Sets], null: str) -> Removed:
+        """The same taken from a null, with fewer random sets."""
+        return self.remove({name: sets[:NULL_SETS] for name, sets in groups.items()}, null=null)
 
     def importance(self) -> Importance:
         """Exact patching of every head, and attribution."""
@@ -151,23 +173,33 @@ class Study:
 
     def doses(self, most: int, rng: np.random.Generator) -> pd.DataFrame:
         """Shares lost as the heads of a family, or random ones, are removed one after another:
-        `heads removed`, `removed`, `level`, `share lost`."""
-        orders = {family: self.heads.order(family) for family in FAMILIES}
+        `heads removed`, `removed`, `level`, `share lost` (of random orders the mean)."""
+        orders = {family: [self.heads.order(family)] for family in FAMILIES}
         every = self.heads.order(SEMANTIC)
-        orders["random order"] = [every[i] for i in rng.permutation(len(every))]
-        groups = {
-            (name, count): [order[:count]]
-            for name, order in orders.items()
-            for count in range(1, most + 1)
-        }
+        mixed = [rng.permutation(len(every)) for _ in range(NULL_SETS)]
+        orders["random order"] = [list(map(every.__getitem__, order)) for order in mixed]
+        groups = {}
+        for (name, some), count in product(orders.items(), range(1, most + 1)):
+            groups[name, count] = [order[:count] for order in some]
         gone = self.remove(groups)
         rows = []
         for level in LEVELS:
             for (name, count), where in gone.places.items():
-                share = float(gone.shares[level][0, where])
+                share = float(gone.shares[level][0, where].mean())
                 row = {"heads removed": count, "removed": name, "level": level}
                 rows.append(row | {"share lost": share, "seed": str(self.seed)})
         return pd.DataFrame(rows)
+
+
+def documents(world, name: str, p) -> dict[str, Encoded]:
+    """Texts of a world's facts and sentences on which relation indexes are taken."""
+    rng = np.random.default_rng([p.seed, 11])
+    tokenizer = opening.open_organism(name, p.seeds[0], p).tokenizer
+    given = world, rng, p.universe_documents
+    return {
+        "graph": relation_frames.encode(*given, "graph", tokenizer, list(RELATIONS), p),
+        "syntax": relation_frames.encode(*given, "sentences", tokenizer, list(SYNTAX), p),
+    }
 
 
 def beyond(gone: Removed, level: str, group: str, matched: str) -> Float[Tensor, "draw"]:

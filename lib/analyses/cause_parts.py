@@ -3,7 +3,7 @@ says (Y, K, E).
 
 Each function gives the estimates of one claim from one model, on its subject and on its nulls.
 Intervals are over prompts or texts, or over heads where heads are compared, and corrected for the
-three families.
+four families.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from lib.analyses.causal_study import (
     Study,
     beyond,
 )
-from lib.analyses.causes import FORMAT, LOSS, PATTERN
-from lib.analyses.head_families import FAMILIES, INDUCTION, SEMANTIC, VECTORS
+from lib.analyses.causes import COUNTED, FORMAT, LOSS, PATTERN
+from lib.analyses.head_families import FAMILIES, INDUCTION, PRINTED, SEMANTIC, VECTORS
 from lib.analyses.importance import within_layers
 from lib.measures import statistics
 from lib.measures.statistics import Estimate, Rate
 
 Nulls = Mapping[str, Removed]
-SCORES = {"index": SEMANTIC, "printed": "printed"}
+SCORES = {"index": SEMANTIC, "printed": PRINTED}
 OTHERS = {"prefix": INDUCTION, "copying": "copying", "vectors": VECTORS}
 DEALT = "shuffled heads"
 
@@ -45,20 +45,20 @@ def _estimate(part: str, seed: int, drawn: Float[Tensor, "draw"], n: int) -> Est
 def needed(seed: int, family: str, level: str, gone: Removed, nulls: Nulls) -> list[Estimate]:
     """R10 for a family and a level: what is lost without its heads, what of that is more than
     without others of their layers, and what is lost without those that are in this family alone."""
-    n, found = gone.units[level], []
-    groups = {"lost": family, "apart": family + APART}
-    groups |= {"printed": "printed"} if family == SEMANTIC else {}
     asked = {UNTRAINED} | ({SHUFFLED} if level == PATTERN else set())
-    for part, group in groups.items():
-        found.append(_estimate(part, seed, gone.mean(level, group), n))
-        others = _estimate(part, seed, gone.mean(level, family + LAYERS), n)
-        found.append(others.on("other heads"))
-        for null in asked:
-            found.append(_estimate(part, seed, nulls[null].mean(level, group), n).on(null))
-    more = family, family + LAYERS
-    found.append(_estimate("beyond", seed, beyond(gone, level, *more), n))
-    for null in asked:
-        found.append(_estimate("beyond", seed, beyond(nulls[null], level, *more), n).on(null))
+    others = family + LAYERS
+    parts = {"lost": (level, family), "apart": (level, family + APART)}
+    parts |= {"answers": (COUNTED, family)} if level == PATTERN else {}
+    found = []
+    for part, (counted, group) in parts.items():
+        named = {"": (gone, group), "other heads": (gone, others)}
+        named |= {null: (nulls[null], group) for null in asked}
+        for null, (one, heads) in named.items():
+            drawn = one.mean(counted, heads)
+            found.append(_estimate(part, seed, drawn, gone.units[counted]).on(null))
+    for null, one in {"": gone, **{null: nulls[null] for null in asked}}.items():
+        drawn = beyond(one, level, family, others)
+        found.append(_estimate("beyond", seed, drawn, gone.units[level]).on(null))
     return found
 
 
@@ -116,12 +116,12 @@ def carried(seed: int, vectors, rng: np.random.Generator, resamples: int) -> lis
 def knocked_out(
     seed: int, removed: Removed, blinded: Removed, elsewhere: Removed
 ) -> list[Estimate]:
-    """K1: what is lost when induction heads do not see what matches, less what is lost without
-    them; and when they do not see what matches in another prompt."""
+    """K1: how far what is lost when induction heads do not see what matches is from what is lost
+    without them; and the same when they do not see what matches in another prompt."""
     found = []
     for part, level in (("pattern", PATTERN), ("loss", LOSS)):
         for null, one in (("", blinded), ("keys of another prompt", elsewhere)):
-            drawn = one.mean(level, INDUCTION) - removed.mean(level, INDUCTION)
+            drawn = (one.mean(level, INDUCTION) - removed.mean(level, INDUCTION)).abs()
             found.append(_estimate(part, seed, drawn, removed.units[level]).on(null))
     return found
 

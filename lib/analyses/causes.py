@@ -11,9 +11,11 @@ comes back says for each prompt and text what is left of each level (`LEVELS`):
 
 - `loss`: by how much later tokens of texts are easier than early ones;
 - `format`: how often the answer is a label;
-- `pattern`: how often it is the right label, above chance.
+- `pattern`: how often the right label is the most probable of those in use, above chance;
+- `answers` (`COUNTED`, beside these): how often the answer is the right label, as the paper counts.
 
-Caveat. A wrong form is a wrong answer: whoever breaks the format breaks the pattern. Look at both.
+Caveat. By the paper's count a wrong form is a wrong answer: whoever breaks the format breaks the
+pattern, even where labels are shuffled and there is none. So the level here is asked among labels.
 """
 
 from __future__ import annotations
@@ -35,16 +37,19 @@ from lib.measures import levels, scores, statistics
 from lib.tracing import ablation, capture, patching
 
 LOSS, FORMAT, PATTERN = LEVELS = ("loss", "format", "pattern")
+COUNTED = "answers"  # pattern discovery as the paper counts it
 WAYS = ("zero", "mean", "resample", "pattern")  # the last: the induction pattern knocked out
 ELSEWHERE = "pattern of another prompt"  # the null of the last
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is left: of prompts, whether the answer is a label and whether it is right; of texts,
-    the loss reduction in nats. All by intervention."""
+    """What is left: of prompts, whether the answer is a label, whether the right one is the best of
+    the labels, and whether it is the answer; of texts, the loss reduction in nats. All by
+    intervention."""
 
     in_format: Bool[Tensor, "set prompt"]
+    best_label: Bool[Tensor, "set prompt"]
     right: Bool[Tensor, "set prompt"]
     reduction: Float[Tensor, "set text"]
 
@@ -83,18 +88,13 @@ class Trial:
         """How much there is of a level without any intervention, for each prompt or text."""
         if level == LOSS:
             return -self.clean.reduction[0]
-        return self.clean.in_format[0].float() if level == FORMAT else self._above[0]
-
-    @cached_property
-    def _above(self) -> Float[Tensor, "1 prompt"]:
-        return self.clean.right.float() - self.chance
+        return _marks(self.clean, level)[0] - (0 if level == FORMAT else self.chance)
 
     def lost(self, outcome: Outcome, level: str) -> Float[Tensor, "set unit"]:
         """How much of a level is gone, for each prompt or text; below zero there is more of it."""
         if level == LOSS:
             return outcome.reduction - self.clean.reduction
-        name = "in_format" if level == FORMAT else "right"
-        return getattr(self.clean, name).float() - getattr(outcome, name).float()
+        return _marks(self.clean, level) - _marks(outcome, level)
 
     def without(self, groups: Sets, how: str = "mean", held: bool = False) -> Outcome:
         """What is left without each set of heads; `held`: all patterns stay as they were.
@@ -134,16 +134,22 @@ class Trial:
             {"mean": texts.mean((1, 2), keepdim=True), "resample": texts.roll(1, 1)},
         ]
 
-    def _graded(self, logits: Float[Tensor, "set prompt vocabulary"]) -> tuple[Tensor, Tensor]:
-        """Whether the answer is a label, and whether it is the right one, [set, prompt] each."""
-        forms, rights = [], []
+    def _graded(self, logits: Float[Tensor, "set prompt vocabulary"]) -> list[Tensor]:
+        """The marks of an `Outcome`, [set, prompt] each."""
+        parts = []
         sizes = [len(cell.label) for cell in self.asked]
         for cell, rows in zip(self.asked, logits.split(sizes, 1), strict=True):
-            label = cell.label.repeat(len(rows))
-            marks = levels.graded(rows.flatten(0, 1), label, cell.legal)
-            forms.append(marks["in_format"].unflatten(0, rows.shape[:2]))
-            rights.append(marks["right"].unflatten(0, rows.shape[:2]))
-        return torch.cat(forms, 1), torch.cat(rights, 1)
+            answer, labels = rows.argmax(-1), answers.used(cell)
+            best = labels[rows[..., labels].argmax(-1)]
+            form = torch.isin(answer, cell.legal)
+            parts.append((form, best == cell.label, answer == cell.label))
+        return [torch.cat(column, 1) for column in zip(*parts, strict=True)]
+
+
+def _marks(outcome: Outcome, level: str) -> Float[Tensor, "set prompt"]:
+    """What is counted for a level."""
+    name = {FORMAT: "in_format", PATTERN: "best_label", COUNTED: "right"}[level]
+    return getattr(outcome, name).float()
 
 
 def shares(

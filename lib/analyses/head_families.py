@@ -29,15 +29,16 @@ from lib.data.triplets import Encoded
 from lib.measures import relation_index
 from lib.tracing import capture
 
-SEMANTIC, INDUCTION, VECTORS = "semantic", "induction", "vectors"
-FAMILIES = (SEMANTIC, INDUCTION, VECTORS)
+SEMANTIC, PRINTED, INDUCTION, VECTORS = "semantic", "printed", "induction", "vectors"
+FAMILIES = (SEMANTIC, PRINTED, INDUCTION, VECTORS)
 NEAREST = 6  # so many heads of like entropy may stand for one
 
 
 @dataclass(frozen=True)
 class Families:
-    """Scores of all heads, each [layer, head]: of the three families by their names, of `printed`
-    (the relation index as printed), `copying`, and the `entropy` of attention in nats."""
+    """Scores of all heads, each [layer, head]: of the families by their names (semantic heads by
+    the relation index read at the source and as printed), `previous` (attention to the token
+    before), `copying`, and the `entropy` of attention in nats."""
 
     scores: Mapping[str, Float[Tensor, "layer head"]]
 
@@ -55,20 +56,25 @@ class Families:
     def shared(self, families: tuple[str, ...], k: int) -> list[tuple[int, int]]:
         """Heads that are among the best k of all these families."""
         first, *rest = (self.order(family)[:k] for family in families)
-        return [head for head in first if all(head in other for other in rest)]
+        others = set.intersection(*map(set, rest))
+        return [head for head in first if head in others]
 
     def like(self, heads: Heads, rng: np.random.Generator, draws: int) -> Sets:
         """At most `draws` different sets of other heads, one for each of these from among the
         nearest in attention entropy."""
         entropy, chosen = self.scores["entropy"], set(heads)
         others = [head for head in product(*map(range, entropy.shape)) if head not in chosen]
-        near = [
-            sorted(others, key=lambda other: abs(float(entropy[other] - entropy[head])))[:NEAREST]
-            for head in heads
-        ]
+        near = [self._nearest(head, others) for head in heads]
         every = {tuple(sorted(set(pick))) for pick in product(*near)}
         whole = sorted(pick for pick in every if len(pick) == len(chosen))
         return [list(whole[i]) for i in rng.permutation(len(whole))[:draws]]
+
+    def _nearest(self, head: tuple[int, int], others: Heads) -> list[tuple[int, int]]:
+        """The other heads nearest in entropy."""
+        entropy = self.scores["entropy"]
+        return sorted(others, key=lambda other: abs(float(entropy[other] - entropy[head])))[
+            :NEAREST
+        ]
 
     def table(self, k: int) -> pd.DataFrame:
         """One row a head: its name, its layer, every score, and in which families it is."""
@@ -76,9 +82,12 @@ class Families:
         rows = {"head": [f"{layer}.{head}" for layer, head in places]}
         rows["layer"] = [layer for layer, _ in places]
         rows |= {name: score.flatten().tolist() for name, score in self.scores.items()}
-        best = {family: self.best(family, k) for family in FAMILIES}
-        member = [", ".join(f for f in FAMILIES if place in best[f]) for place in places]
-        return pd.DataFrame(rows | {"families": [m or "none" for m in member]})
+        best = {family: self.best(family, k) for family in FAMILIES if family in self.scores}
+        member = []
+        for place in places:
+            own = [family for family in best if place in best[family]]
+            member.append(", ".join(own) or "none")
+        return pd.DataFrame(rows | {"families": member})
 
 
 def of_world(opened, world, corpus: Mapping[str, Encoded], rng: np.random.Generator, p) -> Families:
@@ -96,26 +105,32 @@ def relations(opened, corpus: Mapping[str, Encoded], p) -> dict[str, Float[Tenso
     often enough: read at the source, and as printed."""
     readings = {
         SEMANTIC: replace(relation_index.CALIBRATED, tau=p.tau),
-        "printed": replace(relation_index.PRINTED, tau=p.tau),
+        PRINTED: replace(relation_index.PRINTED, tau=p.tau),
     }
-    found = [
-        relation_maps.measure(opened, encoded, readings, min_events=p.min_events)
-        for encoded in corpus.values()
-    ]
-    return {
-        name: torch.cat([one[name].summary["index"] for one in found], -1).nan_to_num(0).amax(-1)
-        for name in readings
-    }
+    indexes = {name: [] for name in readings}
+    for encoded in corpus.values():
+        found = relation_maps.measure(opened, encoded, readings, min_events=p.min_events)
+        for name, one in found.items():
+            indexes[name].append(one.summary["index"])
+    largest = lambda parts: torch.cat(parts, -1).nan_to_num(0).amax(-1)
+    return {name: largest(parts) for name, parts in indexes.items()}
 
 
 def literal(
     opened, rng: np.random.Generator, examples: int
 ) -> dict[str, Float[Tensor, "layer head"]]:
-    """Prefix matching, copying, and the entropy of attention, on repeated random tokens."""
-    tokens = detection.random_repeats(opened, rng, length=15, repeats=4, examples=examples)
-    prefix = detection.attention_scores(opened, tokens, rng)["prefix"].mean(0)
+    """Prefix matching, attention to the token before, copying, and the entropy of attention, on
+    repeated random tokens."""
+    tokens = repeats(opened, rng, examples)
+    seen = detection.attention_scores(opened, tokens, rng)
+    looks = {INDUCTION: seen["prefix"].mean(0), "previous": seen["previous"].mean(0)}
     copied = detection.copying_scores(opened, tokens)["copying"].mean(0)
-    return {INDUCTION: prefix, "copying": copied, "entropy": entropies(opened, tokens)}
+    return looks | {"copying": copied, "entropy": entropies(opened, tokens)}
+
+
+def repeats(opened, rng: np.random.Generator, examples: int) -> Int[Tensor, "text position"]:
+    """Blocks of 15 random tokens, four times each."""
+    return detection.random_repeats(opened, rng, length=15, repeats=4, examples=examples)
 
 
 def entropies(opened, tokens: Int[Tensor, "text position"]) -> Float[Tensor, "layer head"]:
