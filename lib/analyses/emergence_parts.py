@@ -169,7 +169,8 @@ def share_at_random(run: Timing, part: str, name: str, when: str) -> Estimate:
 
 
 def kept(run: Timing, part: str, name: str, row: int = 0, other: Timing | None = None) -> Estimate:
-    """Overlap of the heads highest at pattern discovery's onset and at the end, less dealt ones.
+    """Overlap of the heads highest at pattern discovery's onset and at the end, less dealt ones, in
+    standard deviations of these.
 
     The early set is read on one half of the units and the final one on the other half, both ways.
     row: 0 asks of the truth, others of that dealing of the early values among the heads of their
@@ -178,7 +179,7 @@ def kept(run: Timing, part: str, name: str, row: int = 0, other: Timing | None =
     found = overlaps(run, name, other or run)
     edges = torch.tensor([0.975, 0.025], dtype=found.dtype)
     dealt = torch.cat([found[1:].mean()[None], found[1:].quantile(edges)])
-    interval = Interval(*(found[row] - dealt))
+    interval = Interval(*(found[row] - dealt) / found[1:].std().clamp(min=1e-6))
     return Estimate.of(part, run.course.seed, interval, len(run.course.indexes[name].above))
 
 
