@@ -227,7 +227,7 @@ def curves(
     if hover:  # a wide target for the pointer
         target = base.mark_point(size=110, opacity=0)
         layers.append(target.encode(y=f"{y}:Q", tooltip=_tooltip(frame)))
-    layers += _rules(x, rules or {})
+    layers += _rules(frame, rules or {})
     return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
 
 
@@ -296,17 +296,13 @@ def with_menus(chart: alt.LayerChart, columns: Sequence[str]) -> alt.LayerChart:
 
     Without a script it shows the first value of each.
     """
-    frame, made = markup.table(chart), chart.copy()
+    frame, made = markup.table(chart), chart
     for column in columns:
         options = list(dict.fromkeys(frame[column]))
         name = f"chosen_{column}".replace(" ", "_")
         binding = alt.binding_select(options=options, name=f"{column} ")
         made = made.add_params(alt.param(name=name, value=options[0], bind=binding))
-        chosen = f"datum['{column}'] == {name}"
-        made.layer = [
-            layer.transform_filter(chosen) if column in layer.data else layer
-            for layer in made.layer
-        ]
+        made = made.transform_filter(f"datum['{column}'] == {name}")
     return made
 
 
@@ -345,17 +341,16 @@ def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
     return marks.encode(opacity=opacity).add_params(chosen)
 
 
-def _rules(x: str, rules: Mapping[str, float | int]) -> list[alt.Chart]:
-    """Labelled vertical lines."""
-    if not rules:
-        return []
-    frame = pd.DataFrame({x: list(rules.values()), "mark": list(rules)})
-    base = alt.Chart(frame).encode(x=f"{x}:Q")
-    line = base.mark_rule(strokeDash=[4, 4], opacity=0.6)
-    text = base.mark_text(align="left", dx=4, baseline="top", fontSize=11).encode(
-        y=alt.value(2), text="mark:N"
-    )
-    return [line, text]
+def _rules(frame: pd.DataFrame, rules: Mapping[str, float | int]) -> list[alt.Chart]:
+    """Labelled vertical lines: one each in every panel, of the chart's own data, or a facet would
+    not divide it."""
+    layers = []
+    for name, value in rules.items():
+        base = alt.Chart(frame).transform_aggregate(rows="count()").encode(x=alt.datum(value))
+        layers.append(base.mark_rule(strokeDash=[4, 4], opacity=0.6))
+        text = base.mark_text(align="left", dx=4, baseline="top", fontSize=11)
+        layers.append(text.encode(y=alt.value(2), text=alt.value(name)))
+    return layers
 
 
 def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
