@@ -56,15 +56,16 @@ def by_shots(asked: Sequence[Prompts], marks: Sequence[Marks], **labels: object)
 
 def fewest(frame: pd.DataFrame, goal: float = 0.8) -> pd.DataFrame:
     """One row per task, step and level: the fewest shots with which the share of `accuracy`, mean
-    over seeds, reaches the goal. No row where none does."""
+    over seeds, reaches the goal; NaN where none does."""
     rows = []
     for (task, step), cells in frame.groupby(["task", "step"], sort=False):
         mean = cells.groupby("shots")[["in_format", "right"]].mean()
         shots = torch.tensor(mean.index.to_numpy())
         for mark in mean:
             few = levels.fewest(shots, torch.from_numpy(mean[mark].to_numpy(copy=True)), goal)
-            rows.append({"task": task, "step": step, "level": MARKS[mark], "shots": float(few)})
-    return pd.DataFrame(rows).dropna(ignore_index=True)
+            place = {"task": task, "step": str(step), "level": MARKS[mark]}
+            rows.append(place | {"fewest shots": float(few)})
+    return pd.DataFrame(rows)
 
 
 def trained_by_shots(courses: Sequence[Course]) -> pd.DataFrame:
