@@ -116,3 +116,8 @@ def test_it_is_shown_lists_and_translations(series, runs):
         and scored["excess"].nunique() > 1
         and scored["translation"].nunique() > 1
     )
+
+
+def test_its_families_of_heads_are_removed(series, runs):
+    rows = pd.read_csv(your_results("10_causal_test", series, runs) / "your-model.csv")
+    assert set(rows.removed) == {"induction", "vectors", "random heads"} and len(rows) == 9
