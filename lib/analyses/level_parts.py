@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -153,5 +154,6 @@ def _scores(
         (cell.task, cell.shots): beyond(cell, given)
         for cell, given in zip(asked, marks, strict=True)
     }
-    rows = [torch.stack([found[task, n] for n in shots], -1) for task in TASKS]
-    return torch.stack(rows, 1), torch.tensor(shots, dtype=torch.float32)
+    columns = [found[place] for place in product(TASKS, shots)]
+    scores = torch.stack(columns, 1).unflatten(1, (len(TASKS), len(shots)))
+    return scores, torch.tensor(shots, dtype=torch.float32)

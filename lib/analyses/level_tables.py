@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from lib.analyses.level_parts import Onset, Parts
 from lib.analyses.levels import Course, Marks
@@ -55,32 +56,43 @@ def by_shots(asked: Sequence[Prompts], marks: Sequence[Marks], **labels: object)
 
 def fewest(frame: pd.DataFrame, goal: float = 0.8) -> pd.DataFrame:
     """One row per task, step and level: the fewest shots with which the share of `accuracy`, mean
-    over seeds, reaches the goal. No row where none does."""
+    over seeds, reaches the goal; NaN where none does."""
     rows = []
     for (task, step), cells in frame.groupby(["task", "step"], sort=False):
         mean = cells.groupby("shots")[["in_format", "right"]].mean()
         shots = torch.tensor(mean.index.to_numpy())
         for mark in mean:
             few = levels.fewest(shots, torch.from_numpy(mean[mark].to_numpy(copy=True)), goal)
-            rows.append({"task": task, "step": step, "level": MARKS[mark], "shots": float(few)})
-    return pd.DataFrame(rows).dropna(ignore_index=True)
+            place = {"task": task, "step": str(step), "level": MARKS[mark]}
+            rows.append(place | {"fewest shots": float(few)})
+    return pd.DataFrame(rows)
 
 
-def bias(course: Course, task: str) -> pd.DataFrame:
-    """One row per snapshot and label: how much more often than is due it is the answer, with the
-    most shots."""
-    number = course.cell(task, max(cell.shots for cell in course.asked))
-    cell = course.asked[number]
-    own = cell.legal[: cell.classes]
-    found = levels.bias(course.marks["answer"][:, number], own)
-    frames = [
-        pd.DataFrame({"step": course.steps, "more than due": found[:, k]}).assign(label=str(k))
-        for k in range(len(own))
-    ]
+def trained_by_shots(courses: Sequence[Course]) -> pd.DataFrame:
+    """`by_shots` of every model at its last snapshot, without nulls."""
+    frames = []
+    for course in courses:
+        told = list(zip(course.asked, course.at(-1), strict=True))
+        asked, marks = zip(*[row for row in told if not row[0].null], strict=True)
+        frames.append(by_shots(asked, marks, seed=str(course.seed)))
     return pd.concat(frames, ignore_index=True)
 
 
-def onset_table(asked: Iterable[tuple[Parts, str, torch.Tensor, Onset]]) -> pd.DataFrame:
+def biases(course: Course, tasks: Iterable[str]) -> pd.DataFrame:
+    """One row per task, snapshot and label: how much more often than is due it is the answer, with
+    the most shots."""
+    frames = []
+    for task in tasks:
+        number = course.cell(task, max(cell.shots for cell in course.asked))
+        cell = course.asked[number]
+        found = levels.bias(course.marks["answer"][:, number], cell.legal[: cell.classes])
+        for label, values in enumerate(found.T):
+            columns = {"step": course.steps, "more than due": values}
+            frames.append(pd.DataFrame(columns).assign(label=str(label), task=task))
+    return pd.concat(frames, ignore_index=True)
+
+
+def onset_table(asked: Iterable[tuple[Parts, str, Tensor, Onset]]) -> pd.DataFrame:
     """One row per model and named curve: its onset with its interval, in steps."""
     rows = []
     for ask, name, curve, onset in asked:
@@ -150,7 +162,9 @@ def _lines(asked: Sequence[Prompts], words: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def asked_with(asked: Sequence[Prompts], shots: Iterable[int]) -> list[Prompts]:
-    """The cells with some numbers of shots, without nulls."""
-    wanted = set(shots)
-    return [cell for cell in asked if cell.shots in wanted and not cell.null]
+def asked_with(
+    asked: Sequence[Prompts], shots: Iterable[int], tasks: Iterable[str] = ()
+) -> list[Prompts]:
+    """The cells with some numbers of shots, of some tasks or of all."""
+    counts, wanted = set(shots), set(tasks)
+    return [c for c in asked if c.shots in counts and (not wanted or c.task in wanted)]

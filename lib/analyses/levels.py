@@ -28,7 +28,7 @@ from lib.measures import levels
 from lib.models import opening
 from lib.tracing import capture
 
-BATCH = 8192  # tokens in one forward pass
+BATCH = 4096  # tokens in one forward pass: more do not fit the caches of a processor
 REPEATS = 4  # of the random block that a reader's model sees, as in chapter 2
 Marks = dict[str, Tensor]  # what `measures.levels.graded` returns
 
@@ -42,6 +42,11 @@ def questions(
         room = world.context // (fewshot.words_in_line(task) + 1) - 1
         cells += [(task, count) for count in shots if count <= room]
     return [fewshot.questions(world, rng, task, count, n) for task, count in cells]
+
+
+def dealt_anew(asked: Iterable[Prompts], rng: np.random.Generator) -> list[Prompts]:
+    """The same prompts with the labels of their examples shuffled (`fewshot.shuffled`)."""
+    return [fewshot.shuffled(cell, rng) for cell in asked]
 
 
 def in_english(
@@ -126,10 +131,10 @@ class Course:
 
     def at(self, snapshot: int) -> list[Marks]:
         """The marks of every cell at one snapshot."""
-        return [
-            {name: found[snapshot, cell] for name, found in self.marks.items()}
-            for cell in range(len(self.asked))
-        ]
+        return [self._of(snapshot, cell) for cell in range(len(self.asked))]
+
+    def _of(self, snapshot: int, cell: int) -> Marks:
+        return {name: found[snapshot, cell] for name, found in self.marks.items()}
 
     def loss_reduction(self, first: int = 50, later: int = 50) -> Float[Tensor, "text snapshot"]:
         """Of each text through training, in nats; below zero the context helps."""
@@ -158,12 +163,16 @@ def _course(seed, steps, models, asked, texts, last=None) -> Course:
     """Ask each of the models in turn."""
     rows, losses = [], []
     for model in models:
-        given = answered(model, asked)
-        rows.append({key: torch.stack([marks[key] for marks in given]) for key in given[0]})
+        rows.append(_stacked(answered(model, asked)))
         losses.append(capture.token_losses(model, texts))
-    marks = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
     at = torch.tensor(list(steps), dtype=torch.float32)
-    return Course(seed, at, asked, marks, torch.stack(losses), last)
+    return Course(seed, at, asked, _stacked(rows), torch.stack(losses), last)
+
+
+def _stacked(marks: Sequence[Marks]) -> Marks:
+    """Marks of the same names along a new first axis."""
+    names, columns = marks[0], zip(*map(dict.values, marks), strict=True)
+    return dict(zip(names, map(torch.stack, columns), strict=True))
 
 
 def series(p, rng: np.random.Generator, tasks: Iterable[str]) -> Course:

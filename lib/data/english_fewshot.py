@@ -68,7 +68,7 @@ def questions(opened, rng: np.random.Generator, task: str, shots: int, n: int) -
 
 def _text(words: np.ndarray, line_class: np.ndarray, labels: tuple[str, ...]) -> str:
     """The lines of a prompt, up to the last one's label."""
-    said = [f"{' '.join(f'{w},' for w in line)[:-1]}:" for line in words.tolist()]
+    said = [", ".join(line) + ":" for line in words.tolist()]
     shown = [f"{line} {labels[c]}" for line, c in zip(said, line_class, strict=False)]
     return "\n".join([*shown[:-1], said[-1]])
 

@@ -86,6 +86,7 @@ def next_logits(opened, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, 
     """Logits of the token that follows each sequence, and no others: for long prompts and large
     vocabularies."""
     fed = inputs(opened, tokens)
+    fed["attention_mask"] = torch.ones_like(fed["input_ids"])  # or nnsight makes one for each row
     with opened.nn.trace(fed, use_cache=False, logits_to_keep=1, **where(opened)):
         result = nnsight.save(opened.nn.output.logits[:, -1])
     return result.float().cpu()

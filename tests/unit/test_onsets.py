@@ -136,3 +136,9 @@ def test_bends_of_known_paths_hang_on_no_projection_and_no_pace():
     assert degrees[[0, -1]].max() < 0.1
     batched = onsets.bends(torch.stack([gram, 9 * gram]), steps)[1]
     torch.testing.assert_close(batched[0], batched[1], atol=1e-3, rtol=0)
+
+
+def test_reaching_a_level_is_interpolated_and_never_is_the_last_step():
+    steps = torch.tensor([0.0, 100, 200, 400])
+    curves = torch.tensor([[0.0, 0.2, 0.6, 0.9], [0.0, 0.1, 0.2, 0.3], [0.7, 0.7, 0.7, 0.7]])
+    assert onsets.reaching(steps, curves, 0.4).tolist() == [150, 400, 0]

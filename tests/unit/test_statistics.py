@@ -112,3 +112,12 @@ def test_jaccard():
     a, b = torch.tensor([True, True, False]), torch.tensor([True, False, False])
     assert ours.jaccard(a, b) == 0.5 and ours.jaccard(a, a) == 1.0
     assert math.isnan(ours.jaccard(~a & a, ~b & b))
+
+
+def test_wilson_agrees_with_scipy_and_has_a_width_at_the_ends():
+    for right, n in ((0, 10), (7, 10), (48, 48)):
+        found = ours.wilson(torch.arange(n) < right)
+        exact = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")
+        assert float(found.value) == right / n
+        assert found.low == pytest.approx(exact.low, abs=1e-4)
+        assert found.high == pytest.approx(exact.high, abs=1e-4)
