@@ -96,8 +96,8 @@ def main() -> None:
         "rows"
     ]
     record["rows"] += measured(sys.executable, "training", str(options.repeats))["rows"]
-    record["rows"] += measured(sys.executable, "levels", str(max(1, options.repeats // 2)))["rows"]
     record["rows"] += measured(sys.executable, "patching", str(options.repeats))["rows"]
+    record["rows"] += measured(sys.executable, "levels", str(max(1, options.repeats // 2)))["rows"]
     if why:
         record["setting"]["Peer"] = f"TransformerLens 4 was not measured: {why}"
     print(write_json(BENCHMARKS, record).relative_to(ROOT))

@@ -118,6 +118,11 @@ def test_it_is_shown_lists_and_translations(series, runs):
     )
 
 
+def test_its_families_of_heads_are_removed(series, runs):
+    rows = pd.read_csv(your_results("10_causal_test", series, runs) / "your-model.csv")
+    assert set(rows.removed) == {"induction", "vectors", "random heads"} and len(rows) == 9
+
+
 def test_it_is_asked_in_english(series, runs):
     results = your_results("08_three_levels", series, runs)
     shares = numbers(results / "your-shots.csv")
