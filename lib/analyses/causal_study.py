@@ -138,6 +138,8 @@ class Study:
         groups["shared"] = [shared] if shared else []
         for family in FAMILIES:
             groups |= self.matched(family, rng, draws)
+        for family in (PRINTED, VECTORS):  # nobody asks what stands beside them by entropy
+            groups.pop(family + ENTROPY)
         return groups
 
     def matched(self, family: str, rng: np.random.Generator, draws: int) -> dict[str, Sets]:
@@ -212,7 +214,8 @@ def ways(studies: Sequence[Study]) -> pd.DataFrame:
     rows = []
     for study in studies:
         for how, held in (*((how, False) for how in causes.WAYS), ("zero", True), ("mean", True)):
-            gone = study.remove(study.families(), how, held).table()
+            groups = {family: study.families()[family] for family in FAMILIES}
+            gone = study.remove(groups, how, held).table()
             way = how + (", patterns held" if held else "")
             rows.append(gone.assign(way=way, seed=str(study.seed)))
     return pd.concat(rows, ignore_index=True)
