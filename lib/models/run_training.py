@@ -1,0 +1,172 @@
+"""Training of few-shot models, many runs at once, kept as all models of the book are.
+
+Idea. `lib.models.training` says what a kept run is: a directory with snapshots, a log and, until it
+is finished, a state from which it goes on to the same bits. Here one directory holds all runs of a
+recipe, whose weights have a leading run axis. The parts of that module that do not depend on the
+kind of model are used as they are, private ones too: it cannot be changed without training every
+other model of the book anew.
+
+Use. `ensure(recipe, seed, models_dir)` returns the directory and trains only what is missing;
+`open_runs(directory, recipe, seed)` gives the model at a snapshot, `task_of` what it was trained on.
+
+No run can harm another: no number of one enters another's gradient, each number has its own place
+in Adam's moments, and nothing is clipped. A run that diverges stays alone with its NaN.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load, save
+from tqdm import tqdm
+
+from lib.data.fewshot_features import Sequences, Task
+from lib.files import write_json, write_whole
+from lib.models import training
+from lib.models.run_recipes import RunsRecipe
+from lib.models.runs import Runs, losses
+from lib.models.store import DONE, directory
+from lib.tracing import clamping
+
+CHUNK = 100  # steps whose sequences are drawn at once
+SAVE_EVERY = 500  # steps between two states
+
+
+def task_of(recipe: RunsRecipe, seed: int) -> Task:
+    """Classes, features and pairs of labels: all runs of a seed share them."""
+    return Task.generated(seed, recipe.classes, recipe.labels)
+
+
+def build(recipe: RunsRecipe, seed: int) -> Runs:
+    """Fresh models, one for each variant, the weights drawn from the seed and its stream."""
+    streams = [variant.stream for variant in recipe.variants]
+    generators = [torch.Generator().manual_seed(1000 * seed + stream) for stream in streams]
+    return Runs(task_of(recipe, seed).features.shape[-1], recipe.labels, generators)
+
+
+def side_by_side(drawn: Sequence[Sequences], axis: int = 0) -> Sequences:
+    """Sequences of several runs, stacked along a new axis."""
+    parts = [(one.items, one.labels, one.answer) for one in drawn]
+    return Sequences(drawn[0].table, *(torch.stack(part, axis) for part in zip(*parts, strict=True)))
+
+
+def sequences(recipe: RunsRecipe, seed: int, first: int, task: Task) -> Iterator[Sequences]:
+    """What the steps from `first` on see, without end: step s of a stream is always the same."""
+    for chunk in count(first // CHUNK):
+        shape = (CHUNK, recipe.batch)
+        keys = [(seed, variant.stream, chunk) for variant in recipe.variants]
+        drawn = {key: task.training(np.random.default_rng(key), shape) for key in set(keys)}
+        stacked = side_by_side([drawn[key] for key in keys], 1)
+        yield from (stacked[step] for step in range(max(0, first - chunk * CHUNK), CHUNK))
+
+
+def train_step(
+    model: Runs, adam: torch.optim.Adam, shown: Sequences, clamps: list[clamping.Clamp]
+) -> list[float]:
+    """One step of all runs; returns the loss of each, in nats."""
+    loss = losses(clamping.run(model, shown, clamps)[0], shown)
+    adam.zero_grad()
+    loss.sum().backward()
+    adam.step()
+    return loss.tolist()
+
+
+def ensure(
+    recipe: RunsRecipe, seed: int, models_dir: str | Path, progress: bool = True
+) -> Path:
+    """Return the directory of the finished runs, training or resuming whatever is missing; errors
+    are those of `training.ensure`."""
+    place = directory(recipe, seed, models_dir)
+    if not (place / DONE).exists():
+        with training._claimed(place), training._one_thread():
+            if not (place / DONE).exists():
+                _train(recipe, seed, place, progress)
+    training._check(place)
+    return place
+
+
+def _train(recipe: RunsRecipe, seed: int, place: Path, progress: bool) -> None:
+    for left in place.glob(".partial-*"):
+        shutil.rmtree(left)
+    began, task, model = perf_counter(), task_of(recipe, seed), build(recipe, seed)
+    adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+    clamps = clamping.of([variant.clamps for variant in recipe.variants])
+    write_json(place / "recipe.json", {"seed": seed, **recipe.model_dump()})
+    first, logged = training._resume(place, model, adam)
+    stream = sequences(recipe, seed, first, task)
+    for step in tqdm(range(first, recipe.steps), **_shown(recipe, seed, first, progress)):
+        if step in recipe.snapshots:
+            _snapshot(place, step, model)
+        if step > first and step % SAVE_EVERY == 0:
+            training._save_state(place, step, logged, model, adam)
+        logged.append(train_step(model, adam, next(stream), clamps))
+    _snapshot(place, recipe.steps, model)
+    _finish(recipe, place, logged, first, perf_counter() - began)
+
+
+def _shown(recipe: RunsRecipe, seed: int, first: int, progress: bool) -> dict[str, object]:
+    pause = 0.1 if sys.stderr.isatty() else 20.0  # seconds between two lines of a log
+    return {
+        "desc": f"{recipe.name} seed {seed}, {len(recipe.variants)} runs",
+        "total": recipe.steps,
+        "initial": first,
+        "disable": not progress,
+        "leave": False,
+        "mininterval": pause,
+        "maxinterval": pause,
+    }
+
+
+def _snapshot(place: Path, step: int, model: Runs) -> None:
+    """Weights of all runs, written beside, then renamed into place."""
+    kept, beside = place / f"step_{step:06d}", place / f".partial-{step:06d}"
+    beside.mkdir()
+    write_whole(beside / "model.safetensors", save(model.state_dict(), {"format": "pt"}))
+    if kept.exists():  # written just before an interruption: the same bits again
+        shutil.rmtree(kept)
+    beside.rename(kept)
+
+
+def _finish(
+    recipe: RunsRecipe, place: Path, logged: list[list[float]], first: int, seconds: float
+) -> None:
+    frame = pd.DataFrame(logged, columns=recipe.names).rename_axis("step").reset_index()
+    write_whole(place / training.LOG, frame.to_csv(index=False))
+    sums = {path.name: training._checksum(path) for _, path in training.snapshots(place)}
+    versions = {"torch": torch.__version__, "numpy": np.__version__}
+    spent = {"from_step": first, "seconds": round(seconds, 1), "threads": torch.get_num_threads()}
+    write_json(place / DONE, {**spent, "versions": versions, "sha256": sums})
+    (place / training.STATE).unlink(missing_ok=True)
+
+
+# What a finished recipe offers
+
+
+def open_runs(place: Path, recipe: RunsRecipe, seed: int, step: int | None = None) -> Runs:
+    """All runs of a recipe at a snapshot (the last when None), frozen. Error: ValueError for a step
+    that was not kept."""
+    kept = dict(training.snapshots(place))
+    wanted = max(kept) if step is None else step
+    if wanted not in kept:
+        raise ValueError(f"{place.name} was not kept at step {wanted}. Kept: {sorted(kept)}.")
+    model = build(recipe, seed).requires_grad_(False)
+    model.load_state_dict(load((kept[wanted] / "model.safetensors").read_bytes()))
+    return model
+
+
+def pick(model: Runs, runs: Sequence[int]) -> Runs:
+    """The same weights with another run axis: those runs, in that order, also more than once."""
+    state = {name: weight[list(runs)] for name, weight in model.state_dict().items()}
+    heads, width = model.first.heads, model.label.shape[1]
+    features, labels = model.example.weight.shape[2], model.label.shape[2]
+    picked = Runs(features, labels, [torch.Generator()] * len(runs), width, heads)
+    picked.load_state_dict(state)
+    return picked.requires_grad_(False)
