@@ -102,7 +102,7 @@ def _pairs(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _weighed(weight: Tensor, x: Tensor) -> Tensor:
-    """[run, head, i, j, batch] and [run, head, d_head, j, batch] -> [run, head, d_head, i, batch]"""
+    """[run, head, i, j, batch] and [run, head, d_head, j, batch] -> [..., d_head, i, batch]"""
     made = weight[:, :, None, :, 0] * x[:, :, :, :1]
     for place in range(1, x.shape[3]):
         made.addcmul_(weight[:, :, None, :, place], x[:, :, :, place : place + 1])

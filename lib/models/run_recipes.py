@@ -62,27 +62,42 @@ class RunsRecipe(Strict):
         return max(1, self.steps * len(self.variants) // 3)
 
 
-def _lone(*heads: int) -> Variant:
-    """A run of which only these heads of layer 2 are not silent."""
-    name = "head " if len(heads) == 1 else "heads "
-    return Variant(name=name + ", ".join(map(str, heads)), clamps={"only": {"heads": heads}})
+def _only(name: str, *heads: int, **more: dict[str, Any]) -> Variant:
+    """A run of which only these heads of layer 2 are not silent, under further clamps."""
+    return Variant(name=name, clamps={"only": {"heads": heads}, **more})
+
+
+def _matched(strength: float) -> Variant:
+    return _only(f"match {strength:g}", LIVE, match={"head": LIVE, "strength": strength})
 
 
 _ALL = (
+    # Chapters 11 and 12: what learns slowly. "head 3" is the run without a clamp of chapter 12.
     RunsRecipe(
         name="fewshot",
-        variants=tuple(Variant(name=f"all, stream {k}", stream=k) for k in range(3)),
-        steps=7500,
-        snapshots=grid(7500, 500, range(0, 3001, 125)),
-    ),
-    RunsRecipe(
-        name="fewshot_lone",
         variants=(
-            *(_lone(head) for head in range(HEADS)),
-            *(_lone(head, head + 1) for head in range(0, HEADS, 2)),
+            Variant(name="all"),
+            *(_only(f"head {head}", head) for head in range(HEADS)),
+            *(_only(f"heads {head}, {head + 1}", head, head + 1) for head in range(0, HEADS, 2)),
+            _only("previous token", LIVE, previous_token={"heads": [2]}),
+            _only("previous token, all heads", LIVE, previous_token={"heads": [*range(HEADS)]}),
         ),
         steps=5000,
-        snapshots=grid(5000, 1000),
+        snapshots=grid(5000, 500, range(0, 3001, 125)),
+    ),
+    # What learns fast: parts of the circuit, the rest clamped. Strengths s of a match put s on the
+    # right label and 1 - s on the other; the paper's axis is 2 s - 1.
+    RunsRecipe(
+        name="fewshot_clamped",
+        variants=(
+            _only("layer 1", LIVE, layer_one={}),
+            _only("layer 1, zeroed", LIVE, layer_one={"zeroed": True}),
+            Variant(name="copy", clamps={"copy": {"head": LIVE}}),
+            Variant(name="layer 1 and copy", clamps={"layer_one": {}, "copy": {"head": LIVE}}),
+            *map(_matched, (1.0, 0.75, 0.6, 0.5, 0.4, 0.25, 0.0)),
+        ),
+        steps=1500,
+        snapshots=grid(1500, 250),
     ),
 )
 

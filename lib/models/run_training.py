@@ -7,7 +7,7 @@ kind of model are used as they are, private ones too: it cannot be changed witho
 other model of the book anew.
 
 Use. `ensure(recipe, seed, models_dir)` returns the directory and trains only what is missing;
-`open_runs(directory, recipe, seed)` gives the model at a snapshot, `task_of` what it was trained on.
+`open_runs(directory, recipe, seed)` gives the model at a snapshot, `task_of` what it has learnt.
 
 No run can harm another: no number of one enters another's gradient, each number has its own place
 in Adam's moments, and nothing is clipped. A run that diverges stays alone with its NaN.
@@ -52,10 +52,17 @@ def build(recipe: RunsRecipe, seed: int) -> Runs:
     return Runs(task_of(recipe, seed).features.shape[-1], recipe.labels, generators)
 
 
+def optimiser(recipe: RunsRecipe, model: Runs) -> torch.optim.AdamW:
+    """Adam at a constant rate: without decay the two are one."""
+    return torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0, fused=True)
+
+
 def side_by_side(drawn: Sequence[Sequences], axis: int = 0) -> Sequences:
     """Sequences of several runs, stacked along a new axis."""
     parts = [(one.items, one.labels, one.answer) for one in drawn]
-    return Sequences(drawn[0].table, *(torch.stack(part, axis) for part in zip(*parts, strict=True)))
+    return Sequences(
+        drawn[0].table, *(torch.stack(part, axis) for part in zip(*parts, strict=True))
+    )
 
 
 def sequences(recipe: RunsRecipe, seed: int, first: int, task: Task) -> Iterator[Sequences]:
@@ -69,7 +76,7 @@ def sequences(recipe: RunsRecipe, seed: int, first: int, task: Task) -> Iterator
 
 
 def train_step(
-    model: Runs, adam: torch.optim.Adam, shown: Sequences, clamps: list[clamping.Clamp]
+    model: Runs, adam: torch.optim.AdamW, shown: Sequences, clamps: list[clamping.Clamp]
 ) -> list[float]:
     """One step of all runs; returns the loss of each, in nats."""
     loss = losses(clamping.run(model, shown, clamps)[0], shown)
@@ -79,9 +86,7 @@ def train_step(
     return loss.tolist()
 
 
-def ensure(
-    recipe: RunsRecipe, seed: int, models_dir: str | Path, progress: bool = True
-) -> Path:
+def ensure(recipe: RunsRecipe, seed: int, models_dir: str | Path, progress: bool = True) -> Path:
     """Return the directory of the finished runs, training or resuming whatever is missing; errors
     are those of `training.ensure`."""
     place = directory(recipe, seed, models_dir)
@@ -97,7 +102,7 @@ def _train(recipe: RunsRecipe, seed: int, place: Path, progress: bool) -> None:
     for left in place.glob(".partial-*"):
         shutil.rmtree(left)
     began, task, model = perf_counter(), task_of(recipe, seed), build(recipe, seed)
-    adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+    adam = optimiser(recipe, model)
     clamps = clamping.of([variant.clamps for variant in recipe.variants])
     write_json(place / "recipe.json", {"seed": seed, **recipe.model_dump()})
     first, logged = training._resume(place, model, adam)
@@ -107,7 +112,7 @@ def _train(recipe: RunsRecipe, seed: int, place: Path, progress: bool) -> None:
             _snapshot(place, step, model)
         if step > first and step % SAVE_EVERY == 0:
             training._save_state(place, step, logged, model, adam)
-        logged.append(train_step(model, adam, next(stream), clamps))
+        logged += train_step(model, adam, next(stream), clamps)
     _snapshot(place, recipe.steps, model)
     _finish(recipe, place, logged, first, perf_counter() - began)
 
@@ -136,9 +141,10 @@ def _snapshot(place: Path, step: int, model: Runs) -> None:
 
 
 def _finish(
-    recipe: RunsRecipe, place: Path, logged: list[list[float]], first: int, seconds: float
+    recipe: RunsRecipe, place: Path, logged: list[float], first: int, seconds: float
 ) -> None:
-    frame = pd.DataFrame(logged, columns=recipe.names).rename_axis("step").reset_index()
+    by_step = np.reshape(logged, (-1, len(recipe.variants)))
+    frame = pd.DataFrame(by_step, columns=recipe.names).rename_axis("step").reset_index()
     write_whole(place / training.LOG, frame.to_csv(index=False))
     sums = {path.name: training._checksum(path) for _, path in training.snapshots(place)}
     versions = {"torch": torch.__version__, "numpy": np.__version__}

@@ -172,10 +172,10 @@ class Graft(Clamp):
     donor: Any
     places = ("middle",)
 
-    @torch.no_grad()
     def at(self, place: str, value: Tensor, passing: Passing) -> Tensor:
-        embedded = self.donor.embed(passing.shown)
-        given = embedded + self.donor.first(embedded)
+        with torch.no_grad():
+            embedded = self.donor.embed(passing.shown)
+            given = embedded + self.donor.first(embedded)
         return torch.where(for_runs(self.runs, value), given, value)
 
 
