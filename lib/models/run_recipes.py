@@ -27,6 +27,7 @@ class Variant(Strict):
     name: str
     clamps: dict[str, dict[str, Any]] = {}
     stream: Annotated[int, Field(ge=0)] = 0  # of weights and sequences
+    followed: bool = False  # kept at every snapshot, and not at the last alone
 
 
 class RunsRecipe(Strict):
@@ -56,15 +57,20 @@ class RunsRecipe(Strict):
         """The runs, in the order of the run axis."""
         return [variant.name for variant in self.variants]
 
+    def kept(self, step: int) -> list[str]:
+        """The runs whose weights a snapshot holds."""
+        everything = step == self.steps
+        return [v.name for v in self.variants if v.followed or everything]
+
     @property
     def cost(self) -> int:
         """What it takes beside an organism's layers times steps."""
         return max(1, self.steps * len(self.variants) // 3)
 
 
-def _only(name: str, *heads: int, **more: dict[str, Any]) -> Variant:
+def _only(name: str, *heads: int, followed: bool = False, **more: dict[str, Any]) -> Variant:
     """A run of which only these heads of layer 2 are not silent, under further clamps."""
-    return Variant(name=name, clamps={"only": {"heads": heads}, **more})
+    return Variant(name=name, clamps={"only": {"heads": heads}, **more}, followed=followed)
 
 
 def _matched(strength: float) -> Variant:
@@ -76,8 +82,8 @@ _ALL = (
     RunsRecipe(
         name="fewshot",
         variants=(
-            Variant(name="all"),
-            *(_only(f"head {head}", head) for head in range(HEADS)),
+            Variant(name="all", followed=True),
+            *(_only(f"head {head}", head, followed=head == LIVE) for head in range(HEADS)),
             *(_only(f"heads {head}, {head + 1}", head, head + 1) for head in range(0, HEADS, 2)),
             _only("previous token", LIVE, previous_token={"heads": [2]}),
             _only("previous token, all heads", LIVE, previous_token={"heads": [*range(HEADS)]}),
@@ -97,7 +103,7 @@ _ALL = (
             *map(_matched, (1.0, 0.75, 0.6, 0.5, 0.4, 0.25, 0.0)),
         ),
         steps=1500,
-        snapshots=grid(1500, 250),
+        snapshots=grid(1500, 1500),
     ),
 )
 

@@ -109,11 +109,11 @@ def _train(recipe: RunsRecipe, seed: int, place: Path, progress: bool) -> None:
     stream = sequences(recipe, seed, first, task)
     for step in tqdm(range(first, recipe.steps), **_shown(recipe, seed, first, progress)):
         if step in recipe.snapshots:
-            _snapshot(place, step, model)
+            _snapshot(place, step, model, recipe)
         if step > first and step % SAVE_EVERY == 0:
             training._save_state(place, step, logged, model, adam)
         logged += train_step(model, adam, next(stream), clamps)
-    _snapshot(place, recipe.steps, model)
+    _snapshot(place, recipe.steps, model, recipe)
     _finish(recipe, place, logged, first, perf_counter() - began)
 
 
@@ -130,11 +130,13 @@ def _shown(recipe: RunsRecipe, seed: int, first: int, progress: bool) -> dict[st
     }
 
 
-def _snapshot(place: Path, step: int, model: Runs) -> None:
-    """Weights of all runs, written beside, then renamed into place."""
+def _snapshot(place: Path, step: int, model: Runs, recipe: RunsRecipe) -> None:
+    """Weights of the runs that are kept at this step, written beside, then renamed into place."""
+    rows = [recipe.names.index(name) for name in recipe.kept(step)]
+    state = {name: weight[rows] for name, weight in model.state_dict().items()}
     kept, beside = place / f"step_{step:06d}", place / f".partial-{step:06d}"
     beside.mkdir()
-    write_whole(beside / "model.safetensors", save(model.state_dict(), {"format": "pt"}))
+    write_whole(beside / "model.safetensors", save(state, {"format": "pt"}))
     if kept.exists():  # written just before an interruption: the same bits again
         shutil.rmtree(kept)
     beside.rename(kept)
@@ -156,23 +158,22 @@ def _finish(
 # What a finished recipe offers
 
 
-def open_runs(place: Path, recipe: RunsRecipe, seed: int, step: int | None = None) -> Runs:
-    """All runs of a recipe at a snapshot (the last when None), frozen. Error: ValueError for a step
-    that was not kept."""
-    kept = dict(training.snapshots(place))
-    wanted = max(kept) if step is None else step
-    if wanted not in kept:
-        raise ValueError(f"{place.name} was not kept at step {wanted}. Kept: {sorted(kept)}.")
-    model = build(recipe, seed).requires_grad_(False)
-    model.load_state_dict(load((kept[wanted] / "model.safetensors").read_bytes()))
-    return model
-
-
-def pick(model: Runs, runs: Sequence[int]) -> Runs:
-    """The same weights with another run axis: those runs, in that order, also more than once."""
-    state = {name: weight[list(runs)] for name, weight in model.state_dict().items()}
-    heads, width = model.first.heads, model.label.shape[1]
-    features, labels = model.example.weight.shape[2], model.label.shape[2]
-    picked = Runs(features, labels, [torch.Generator()] * len(runs), width, heads)
-    picked.load_state_dict(state)
-    return picked.requires_grad_(False)
+def open_runs(
+    place: Path, recipe: RunsRecipe, seed: int, names: Sequence[str], step: int | None = None
+) -> Runs:
+    """Runs of a recipe by name, in that order and also more than once, at a snapshot (the last when
+    None), frozen. Error: ValueError for a step or a run that was not kept there."""
+    snapshots = dict(training.snapshots(place))
+    wanted = recipe.steps if step is None else step
+    kept = recipe.kept(wanted) if wanted in snapshots else []
+    if missing := set(names) - set(kept):
+        raise ValueError(
+            f"{', '.join(sorted(missing))} of {place.name} were not kept at step {wanted}. "
+            f"Steps: {sorted(snapshots)}; kept there: {', '.join(kept) or 'nothing'}."
+        )
+    state = load((snapshots[wanted] / "model.safetensors").read_bytes())
+    rows = [kept.index(name) for name in names]
+    features = task_of(recipe, seed).features.shape[-1]
+    model = Runs(features, recipe.labels, [torch.Generator()] * len(rows))
+    model.load_state_dict({name: weight[rows] for name, weight in state.items()})
+    return model.requires_grad_(False)

@@ -116,9 +116,9 @@ def test_a_run_that_diverges_harms_no_other(shown):
 TINY = RunsRecipe(
     name="tiny_runs",
     variants=(
-        Variant(name="plain"),
+        Variant(name="plain", followed=True),
         Variant(name="match", clamps={"match": {"head": 1}}),
-        Variant(name="other", stream=1),
+        Variant(name="other", stream=1, followed=True),
     ),
     steps=12,
     snapshots=(0, 6, 12),
@@ -139,13 +139,23 @@ def bits(place) -> list[bytes]:
 
 
 def test_streams_share_or_differ(reference):
-    start = run_training.open_runs(reference, TINY, 100, 0)
-    assert torch.equal(start.label[0], start.label[1])
-    assert not torch.equal(start.label[0], start.label[2])
+    fresh = run_training.build(TINY, 100)
+    assert torch.equal(fresh.label[0], fresh.label[1])
+    assert not torch.equal(fresh.label[0], fresh.label[2])
+    first = next(run_training.sequences(TINY, 100, 0, run_training.task_of(TINY, 100)))
+    assert torch.equal(first.items[0], first.items[1])
+    assert not torch.equal(first.items[0], first.items[2])
     log = run_training.training.read_log(reference)
     assert list(log) == ["step", "plain", "match", "other"] and len(log) == 12
-    with pytest.raises(ValueError, match="not kept at step 5"):
-        run_training.open_runs(reference, TINY, 100, 5)
+
+
+def test_a_run_is_opened_by_its_name(reference):
+    start = run_training.open_runs(reference, TINY, 100, ["other", "plain", "plain"], 0)
+    assert torch.equal(start.label, run_training.build(TINY, 100).label[[2, 0, 0]])
+    for names, step in ((["plain"], 5), (["match"], 6), (["mach"], None)):
+        with pytest.raises(ValueError, match="not kept at step"):
+            run_training.open_runs(reference, TINY, 100, names, step)
+    assert run_training.open_runs(reference, TINY, 100, ["match"]).runs == 1
 
 
 def test_interrupted_runs_go_on_to_the_same_bits(reference, tmp_path, monkeypatch):
@@ -165,11 +175,3 @@ def test_interrupted_runs_go_on_to_the_same_bits(reference, tmp_path, monkeypatc
     resumed = run_training.ensure(TINY, 100, tmp_path, progress=False)
     assert len(taken) == 10 + 4  # from step 8 on
     assert bits(again) == bits(resumed) == bits(reference)
-
-
-def test_picked_runs_are_those_runs(reference):
-    whole = run_training.open_runs(reference, TINY, 100)
-    two = run_training.pick(whole, [2, 0, 0])
-    task = run_training.task_of(TINY, 100)
-    shown = task.training(np.random.default_rng(0), (3, 8))
-    torch.testing.assert_close(two(shown)[0], whole(shown[[1, 1, 0]])[2])
