@@ -74,6 +74,14 @@ class Task:
         rng = np.random.default_rng([seed, classes, labels])
         return cls.of(features(rng, classes + HELD_OUT), classes, labels, rng)
 
+    def narrowed(self, seed: int, classes: int, labels: int) -> Task:
+        """The first of the training classes and of the labels, whose pairs are split anew; the
+        classes held out stay."""
+        if (classes, labels) == (self.classes, self.n_labels):
+            return self
+        kept = torch.cat([self.features[:classes], self.features[self.classes :]])
+        return Task.of(kept, classes, labels, np.random.default_rng([seed, classes, labels]))
+
     @classmethod
     def of(cls, drawn: Tensor, classes: int, labels: int, rng: np.random.Generator) -> Task:
         """From features [class, exemplar, feature]. Errors: ValueError where too few classes or

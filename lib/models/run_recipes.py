@@ -27,6 +27,8 @@ class Variant(Strict):
     name: str
     clamps: dict[str, dict[str, Any]] = {}
     stream: Annotated[int, Field(ge=0)] = 0  # of weights and sequences
+    classes: Annotated[int, Field(ge=0)] = 0  # of the recipe's the first ones; 0: all of them
+    labels: Annotated[int, Field(ge=0)] = 0
     followed: bool = False  # kept at every snapshot, and not at the last alone
 
 
@@ -104,6 +106,54 @@ _ALL = (
         ),
         steps=1500,
         snapshots=grid(1500, 1500),
+    ),
+)
+
+# Chapter 13: one run for each task, tasks side by side. A recipe's task is the widest; the others
+# have the first of its classes, or the first of its labels and never answer with another.
+MOST_LABELS = 15
+CLASSES, LABELS = (50, 100, 200), (5, 10, MOST_LABELS)
+LAYER_ONE_AND_COPY = {"layer_one": {}, "copy": {"head": LIVE}}
+MATCH = {"only": {"heads": (LIVE,)}, "match": {"head": LIVE}}
+
+
+def _on(name: str, labels: int, classes: int = CLASSES[0], **clamps: dict[str, Any]) -> Variant:
+    """A run on a task of its own; `labels` is what its name says where classes do not differ."""
+    if labels < MOST_LABELS:
+        clamps |= {"labels": {"count": labels}}
+    return Variant(name=name, clamps=clamps, classes=classes, labels=labels)
+
+
+_ALL += (
+    RunsRecipe(
+        name="fewshot_classes",  # at half the rate, where the change of one run is less noisy
+        variants=tuple(Variant(name=f"{n} classes", classes=n) for n in CLASSES),
+        steps=4500,
+        snapshots=grid(4500, 4500),
+        lr=5e-5,
+        classes=CLASSES[-1],
+    ),
+    RunsRecipe(
+        name="fewshot_labels",  # 5 labels are the run "all" of the recipe above
+        variants=tuple(_on(f"{n} labels", n) for n in LABELS[1:]),
+        steps=6000,
+        snapshots=grid(6000, 6000),
+        labels=MOST_LABELS,
+    ),
+    RunsRecipe(
+        name="fewshot_parts",
+        variants=tuple(
+            _on(f"{part}, {name}", labels, classes, **clamps)
+            for part, clamps in (("B", LAYER_ONE_AND_COPY), ("C", MATCH))
+            for name, classes, labels in (
+                *((f"{n} classes", n, LABELS[0]) for n in CLASSES),
+                *((f"{n} labels", CLASSES[0], n) for n in LABELS[1:]),
+            )
+        ),
+        steps=1000,
+        snapshots=grid(1000, 1000),
+        classes=CLASSES[-1],
+        labels=MOST_LABELS,
     ),
 )
 

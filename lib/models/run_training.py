@@ -45,6 +45,14 @@ def task_of(recipe: RunsRecipe, seed: int) -> Task:
     return Task.generated(seed, recipe.classes, recipe.labels)
 
 
+def tasks_of(recipe: RunsRecipe, seed: int) -> list[Task]:
+    """The task of each run: the recipe's, or what the variant wants of it."""
+    whole = task_of(recipe, seed)
+    sizes = [(v.classes or recipe.classes, v.labels or recipe.labels) for v in recipe.variants]
+    tasks = {size: whole.narrowed(seed, *size) for size in set(sizes)}
+    return [tasks[size] for size in sizes]
+
+
 def build(recipe: RunsRecipe, seed: int) -> Runs:
     """Fresh models, one for each variant, the weights drawn from the seed and its stream."""
     streams = [variant.stream for variant in recipe.variants]
@@ -60,17 +68,25 @@ def optimiser(recipe: RunsRecipe, model: Runs) -> torch.optim.AdamW:
 def side_by_side(drawn: Sequence[Sequences], axis: int = 0) -> Sequences:
     """Sequences of several runs, stacked along a new axis."""
     parts = [(one.items, one.labels, one.answer) for one in drawn]
+    widest = max((one.table for one in drawn), key=len)  # the others are its first rows
     return Sequences(
-        drawn[0].table, *(torch.stack(part, axis) for part in zip(*parts, strict=True))
+        widest, *(torch.stack(part, axis) for part in zip(*parts, strict=True))
     )
 
 
-def sequences(recipe: RunsRecipe, seed: int, first: int, task: Task) -> Iterator[Sequences]:
+def sequences(
+    recipe: RunsRecipe, seed: int, first: int, tasks: Sequence[Task]
+) -> Iterator[Sequences]:
     """What the steps from `first` on see, without end: step s of a stream is always the same."""
+    pairs = list(zip(recipe.variants, tasks, strict=True))
     for chunk in count(first // CHUNK):
         shape = (CHUNK, recipe.batch)
-        keys = [(seed, variant.stream, chunk) for variant in recipe.variants]
-        drawn = {key: task.training(np.random.default_rng(key), shape) for key in set(keys)}
+        keys = [(variant.stream, id(task)) for variant, task in pairs]
+        drawn = {}
+        for key, (variant, task) in zip(keys, pairs, strict=True):
+            if key not in drawn:
+                rng = np.random.default_rng((seed, variant.stream, chunk))
+                drawn[key] = task.training(rng, shape)
         stacked = side_by_side([drawn[key] for key in keys], 1)
         yield from (stacked[step] for step in range(max(0, first - chunk * CHUNK), CHUNK))
 
@@ -101,12 +117,12 @@ def ensure(recipe: RunsRecipe, seed: int, models_dir: str | Path, progress: bool
 def _train(recipe: RunsRecipe, seed: int, place: Path, progress: bool) -> None:
     for left in place.glob(".partial-*"):
         shutil.rmtree(left)
-    began, task, model = perf_counter(), task_of(recipe, seed), build(recipe, seed)
+    began, tasks, model = perf_counter(), tasks_of(recipe, seed), build(recipe, seed)
     adam = optimiser(recipe, model)
     clamps = clamping.of([variant.clamps for variant in recipe.variants])
     write_json(place / "recipe.json", {"seed": seed, **recipe.model_dump()})
     first, logged = training._resume(place, model, adam)
-    stream = sequences(recipe, seed, first, task)
+    stream = sequences(recipe, seed, first, tasks)
     for step in tqdm(range(first, recipe.steps), **_shown(recipe, seed, first, progress)):
         if step in recipe.snapshots:
             _snapshot(place, step, model, recipe)

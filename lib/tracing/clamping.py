@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 import nnsight
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 # In the order in which they come about, which is that in which a trace must ask for them.
@@ -35,6 +35,7 @@ PLACES = (
     "second.z", "second", "final", "logits",
 )  # fmt: skip
 LABELS = (1, 3)  # positions of the labels in x_A l_A x_B l_B x_q
+ALL_LABELS = 2**31
 NEVER = -1e9  # logit of a label that is not in the context
 
 
@@ -208,6 +209,18 @@ class NoDirectPath(Clamp):
         return torch.where(for_runs(self.runs, value), without, value)
 
 
+@dataclass(frozen=True)
+class Labels(Clamp):
+    """Labels beyond the first `count` of a run cannot be."""
+
+    count: Int[Tensor, "run"]
+    places = ("logits",)
+
+    def at(self, place: str, value: Tensor, passing: Passing) -> Tensor:
+        beyond = torch.arange(value.shape[1]) >= self.count[:, None]
+        return value.masked_fill(for_runs(beyond, value), NEVER)
+
+
 # --- words for recipes and chapters ---
 
 
@@ -217,7 +230,7 @@ def of(variants: Sequence[Mapping[str, Mapping[str, Any]]], heads: int = 8) -> l
 
     Words: `only` (heads of layer 2 that are not silent), `silence` (layer 0 or 1, heads),
     `previous_token` (heads), `layer_one` (zeroed), `match` (head, strength), `copy` (head),
-    `no_direct_path`. Error: ValueError for another word, or a head that there is not.
+    `no_direct_path`, `labels` (count). Error: ValueError for another word, or a head that there is not.
     """
     words = {word for said in variants for word in said}
     if unknown := words - set(WORDS):
@@ -261,6 +274,7 @@ WORDS: dict[str, Callable[[list, int], list[Clamp]]] = {
     "match": lambda said, n: [Match(_mask(said, n, "head"), _numbers(said, "strength", 1.0))],
     "only": lambda said, n: [SilenceSecond(~_mask(said, n) & _meant(said)[:, None])],
     "silence": _silence,
+    "labels": lambda said, n: [Labels(_numbers(said, "count", ALL_LABELS))],
     "no_direct_path": lambda said, n: [NoDirectPath(_meant(said))],
     "copy": lambda said, n: [Copy(_mask(said, n, "head"))],
 }
