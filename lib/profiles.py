@@ -257,7 +257,20 @@ class Generality(Group):
     )
 
 
-class Profile(Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality):
+class FewShot(Group):
+    """The few-shot circuit of Singh et al. (chapters 11 to 13)."""
+
+    fewshot_sequences: int = Field(
+        1000,
+        ge=4,
+        le=100_000,
+        description="Sequences on which a few-shot model is evaluated; the units of the intervals.",
+    )
+
+
+class Profile(
+    Run, Model, Detection, Trajectories, Interventions, RelationIndex, Generality, FewShot
+):
     """All parameters of all chapters."""
 
 

@@ -1,8 +1,8 @@
 """What the loss of a training says of its shape: a plateau, a change, and how long both take.
 
 Idea. The log of a training holds the loss of every step on sequences of its own, so the mean over a
-window of steps is an evaluation, and their spread tells how well it is known. Times are places where
-this mean crosses a level; their intervals, where the ends of its band do.
+window of steps is an evaluation, and their spread tells how well it is known. Times are those at
+which this mean crosses a level; their intervals, those at which the ends of its band do.
 
     curve = smoothed(losses)                     # of steps
     time = first_below(curve, 0.4 * LN2)         # Interval, in steps

@@ -80,18 +80,26 @@ def _matched(strength: float) -> Variant:
 
 
 _ALL = (
-    # Chapters 11 and 12: what learns slowly. "head 3" is the run without a clamp of chapter 12.
+    # Chapter 11: all heads, and some alone. "head 3" is the run without a clamp of chapter 12.
     RunsRecipe(
         name="fewshot",
         variants=(
             Variant(name="all", followed=True),
             *(_only(f"head {head}", head, followed=head == LIVE) for head in range(HEADS)),
-            *(_only(f"heads {head}, {head + 1}", head, head + 1) for head in range(0, HEADS, 2)),
+            *(_only(f"heads {head}, {head + 1}", head, head + 1) for head in (0, 4)),
+        ),
+        steps=4500,
+        snapshots=grid(4500, 500, range(0, 3001, 125)),
+    ),
+    # Chapter 12: step 1 clamped, in one head of layer 1 and in all of them.
+    RunsRecipe(
+        name="fewshot_previous",
+        variants=(
             _only("previous token", LIVE, previous_token={"heads": [2]}),
             _only("previous token, all heads", LIVE, previous_token={"heads": [*range(HEADS)]}),
         ),
         steps=5000,
-        snapshots=grid(5000, 500, range(0, 3001, 125)),
+        snapshots=grid(5000, 5000),
     ),
     # What learns fast: parts of the circuit, the rest clamped. Strengths s of a match put s on the
     # right label and 1 - s on the other; the paper's axis is 2 s - 1.

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import nnsight
 import torch
@@ -63,10 +62,6 @@ class Clamp:
 def for_runs(chosen: Tensor, like: Tensor) -> Tensor:
     """A mask [run] or [run, head] with as many axes as what it is applied to."""
     return chosen[(...,) + (None,) * (like.ndim - chosen.ndim)]
-
-
-def at_end(model: Any) -> Any:
-    return model._module if hasattr(model, "_module") else model
 
 
 # --- the vocabulary ---
@@ -127,7 +122,8 @@ class LayerOne(Clamp):
         unused = torch.zeros(len(order), 1, dtype=torch.bool)
         unused[[0, 2]] = True
         shifted = shifted.masked_fill(for_runs(self.zeroed, shifted) & unused, 0)
-        norm = at_end(passing.model.second.norm)
+        norm = passing.model.second.norm
+        # Its forward itself, and not a call: to the trace, the norm has run once, on the stream.
         return torch.where(for_runs(self.runs, value), type(norm).forward(norm, shifted), value)
 
 
@@ -282,8 +278,6 @@ WORDS: dict[str, Callable[[list, int], list[Clamp]]] = {
 
 # --- a pass ---
 
-_wrapped: WeakKeyDictionary = WeakKeyDictionary()
-
 
 def run(
     model, shown, clamps: Sequence[Clamp] = (), read: Sequence[str] = ()
@@ -297,8 +291,9 @@ def run(
         raise ValueError(f"no place {', '.join(sorted(stray))}; there are {', '.join(PLACES)}")
     if not asked:
         return model(shown), {}
-    traced = _wrapped.get(model) or _wrapped.setdefault(model, nnsight.NNsight(model))
-    passing = Passing(model, shown)
+    if "traced" not in vars(model):  # wrapped once, and kept as long as the model itself
+        vars(model)["traced"] = nnsight.NNsight(model)
+    traced, passing = vars(model)["traced"], Passing(model, shown)
     with traced.trace(shown):
         for place in (place for place in PLACES if place in asked):
             point = attrgetter(place)(traced)
