@@ -91,12 +91,14 @@ _ALL = (
         steps=4500,
         snapshots=grid(4500, 500, range(0, 3001, 125)),
     ),
-    # Chapter 12: step 1 clamped, in one head of layer 1 and in all of them.
+    # Chapter 12: step 1 clamped, in one head of layer 1 and in all of them; and a run without a clamp
+    # that started elsewhere, whose layer 1 is grafted.
     RunsRecipe(
         name="fewshot_previous",
         variants=(
             _only("previous token", LIVE, previous_token={"heads": [2]}),
             _only("previous token, all heads", LIVE, previous_token={"heads": [*range(HEADS)]}),
+            Variant(name="other start", clamps={"only": {"heads": (LIVE,)}}, stream=1),
         ),
         steps=5000,
         snapshots=grid(5000, 5000),

@@ -1,0 +1,69 @@
+"""A layer 1 that has learnt, under a layer 2 that has not (Singh et al. 2024, figure 7).
+
+Idea. Everything up to layer 2 comes from a finished run and stays as it is; what is left trains anew
+on the sequences of training. The runs are short, so that the chapter trains them itself, side by
+side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+
+from lib.analyses.fewshot_circuit import Trained
+from lib.measures import learning, plateaus
+from lib.models import run_training
+from lib.models.run_recipes import LIVE, RunsRecipe, Variant
+from lib.models.runs import Runs
+from lib.tracing import clamping
+
+STEPS = 800
+ONLY = {"only": {"heads": (LIVE,)}}
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A finished run whose layer 1 is given, and where the layer 2 above it starts."""
+
+    run: Trained
+    name: str
+    stream: int = 0
+
+
+def grafted(
+    donors: Sequence[Donor], seed: int, p, steps: int = STEPS
+) -> list[learning.Curve]:
+    """Losses of new layers 2, one above each donor's layer 1, smoothed."""
+    steps = max(plateaus.WINDOW, round(steps * p.training_scale))
+    variants = [
+        Variant(name=str(i), clamps=ONLY, stream=donor.stream) for i, donor in enumerate(donors)
+    ]
+    recipe = RunsRecipe(name="graft", variants=variants, steps=steps, snapshots=(0, steps))
+    losses = _train(recipe, seed, [donor.run.open([donor.name]) for donor in donors])
+    return [plateaus.smoothed(line) for line in losses.T]
+
+
+def _train(recipe: RunsRecipe, seed: int, given: Sequence[Runs]) -> Float[torch.Tensor, "step run"]:
+    model, tasks = run_training.build(recipe, seed), run_training.tasks_of(recipe, seed)
+    model.label.requires_grad_(False)
+    for frozen in (model.example, model.first):
+        frozen.requires_grad_(False)
+    below = Runs(*_sizes(model), [torch.Generator()] * model.runs)
+    states = [one.state_dict() for one in given]
+    below.load_state_dict({name: torch.cat([s[name] for s in states]) for name in states[0]})
+    clamps = clamping.of([variant.clamps for variant in recipe.variants])
+    clamps.append(clamping.Graft(torch.ones(model.runs, dtype=torch.bool), below))
+    adam = run_training.optimiser(recipe, model)
+    stream = run_training.sequences(recipe, seed, 0, tasks)
+    losses = [
+        run_training.train_step(model, adam, next(stream), clamps) for _ in range(recipe.steps)
+    ]
+    return torch.tensor(losses)
+
+
+def _sizes(model: Runs) -> tuple[int, int]:
+    """Features and labels."""
+    return model.example.weight.shape[2], model.label.shape[2]
