@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -179,4 +180,101 @@ def times(runs: Sequence[Clamped], names: Sequence[str]) -> pd.DataFrame:
             share = float(plateaus.share(found[name]).value)
             told = {"sequences": value, "low": low, "high": high, "plateau": share}
             rows.append({"clamp": name, "seed": found.seed, **told})
+    return pd.DataFrame(rows)
+
+
+def shapes(runs: Sequence[Clamped], names: Sequence[str], points: int = 60) -> pd.DataFrame:
+    """Losses over half as long again as learning takes, beside the exponential that is learnt at
+    the same step: columns sequences, loss, exponential, clamp, seed."""
+    parts = []
+    for found in runs:
+        for name in names:
+            curve, smooth = found[name], plateaus.exponential(found[name])
+            last = min(1.5 * float(plateaus.learnt(curve).value), curve.start + len(curve.mean))
+            index = torch.linspace(0, last - curve.start - 1, points).round().long()
+            columns = {
+                "sequences": (index + curve.start + 1) * 32,
+                "loss": curve.mean[index],
+                "exponential": smooth.mean[index],
+            }
+            parts.append(pd.DataFrame(columns).assign(clamp=name, seed=found.seed))
+    return pd.concat(parts, ignore_index=True).round(3)
+
+
+def order(found: Clamped) -> list[Interval]:
+    """Doublings between neighbours in the paper's order of clamps."""
+    chain = ["none", "previous token", "layer 1", "copy"]
+    steps = [*pairwise(chain), ("copy", "match"), ("copy", "layer 1 and copy")]
+    return [plateaus.later(found[a], found[b]) for a, b in steps]
+
+
+def smallest(intervals: Sequence[Interval]) -> Interval:
+    """The one of the smallest value."""
+    return min(intervals, key=lambda one: float(one.value))
+
+
+def turned(one: Interval) -> Interval:
+    """Its values with the other sign."""
+    return Interval(-one.value, -one.high, -one.low)
+
+
+# --- match strength ---
+
+
+def generalised(found: Clamped, name: str, p, kind: str) -> Float[Tensor, "sequence"]:
+    """1 for each right answer of a run with a clamped match, on a kind of sequences."""
+    t = found.recipes["fewshot_clamped"]
+    return fewshot_circuit.outcome(t, [name], t.sequences(p, kind)).right[0].double()
+
+
+def time_after(progress: Progress, part: str, rng: np.random.Generator, resamples: int) -> Interval:
+    """Steps until a curve of after the fact is learnt, the last where it never is; sequences are
+    resampled."""
+
+    def until(curves: Float[Tensor, "draw snapshot"]) -> Float[Tensor, "draw"]:
+        below = curves < learning.LEARNT
+        right = below.double().argmax(-1).clamp(min=1)[..., None]
+        before, after = curves.gather(-1, right - 1), curves.gather(-1, right)
+        share = (before - learning.LEARNT) / (before - after)
+        steps = progress.steps
+        found = (steps[right - 1] + share * (steps[right] - steps[right - 1]))[..., 0]
+        return torch.where(below.any(-1), found, steps[-1])
+
+    return statistics.bootstrapped(until, progress.losses[part], rng, resamples)
+
+
+def size(one: Interval) -> Interval:
+    """Its values without their sign; an interval that holds zero begins there."""
+    ends = one.low.abs(), one.high.abs()
+    crosses = one.low.sign() != one.high.sign()
+    low = torch.where(crosses, torch.zeros_like(one.low), torch.minimum(*ends))
+    return Interval(one.value.abs(), low, torch.maximum(*ends))
+
+
+def progress_frame(found: Clamped, progress: Progress) -> pd.DataFrame:
+    """Losses of the whole and of each subcircuit, after the fact and trained alone: columns
+    sequences, loss, how, what."""
+    last = int(progress.steps[-1])
+    alone = {what: run for what, (run, _) in AFTER.items()} | {"whole": "none"}
+    parts = []
+    for what, losses in progress.losses.items():
+        columns = {"sequences": progress.steps * 32, "loss": losses.mean(0)}
+        read = "read off the whole run"
+        parts.append(pd.DataFrame(columns).assign(how=read, what=what))
+        trained = frame([found], [alone[what]], last, every=20)[["sequences", "loss"]]
+        parts.append(trained.assign(how="as trained", what=what))
+    return pd.concat(parts, ignore_index=True).round(3)
+
+
+def match_frame(runs: Sequence[Clamped], p) -> pd.DataFrame:
+    """Right answers by strength of the clamped match, on pairs of labels that training has shown
+    and on others."""
+    kinds = {"training": "training pairs of labels", "other_pairs": "held-out pairs"}
+    rows = []
+    for found in runs:
+        for strength in STRENGTHS:
+            for kind, said in kinds.items():
+                right = float(generalised(found, f"match {strength:g}", p, kind).mean())
+                told = {"sequences": said, "right answers": right, "seed": found.seed}
+                rows.append({"strength": strength, **told})
     return pd.DataFrame(rows)

@@ -1,8 +1,8 @@
 """A layer 1 that has learnt, under a layer 2 that has not (Singh et al. 2024, figure 7).
 
-Idea. Everything up to layer 2 comes from a finished run and stays as it is; what is left trains anew
-on the sequences of training. The runs are short, so that the chapter trains them itself, side by
-side.
+Idea. Everything up to layer 2 comes from a finished run and stays as it is; what is left trains
+anew on the sequences of training. The runs are short, so that the chapter trains them itself, side
+by side.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
+from lib.analyses.clamped import Clamped
 from lib.analyses.fewshot_circuit import Trained
 from lib.measures import learning, plateaus
 from lib.models import run_training
@@ -33,9 +36,7 @@ class Donor:
     stream: int = 0
 
 
-def grafted(
-    donors: Sequence[Donor], seed: int, p, steps: int = STEPS
-) -> list[learning.Curve]:
+def grafted(donors: Sequence[Donor], seed: int, p, steps: int = STEPS) -> list[learning.Curve]:
     """Losses of new layers 2, one above each donor's layer 1, smoothed."""
     steps = max(plateaus.WINDOW, round(steps * p.training_scale))
     variants = [
@@ -46,7 +47,7 @@ def grafted(
     return [plateaus.smoothed(line) for line in losses.T]
 
 
-def _train(recipe: RunsRecipe, seed: int, given: Sequence[Runs]) -> Float[torch.Tensor, "step run"]:
+def _train(recipe: RunsRecipe, seed: int, given: Sequence[Runs]) -> Float[Tensor, "step run"]:
     model, tasks = run_training.build(recipe, seed), run_training.tasks_of(recipe, seed)
     model.label.requires_grad_(False)
     for frozen in (model.example, model.first):
@@ -67,3 +68,28 @@ def _train(recipe: RunsRecipe, seed: int, given: Sequence[Runs]) -> Float[torch.
 def _sizes(model: Runs) -> tuple[int, int]:
     """Features and labels."""
     return model.example.weight.shape[2], model.label.shape[2]
+
+
+# Name of a graft -> recipe and run that give layer 1, and the stream of the layer 2 above it.
+GIVEN = {
+    "own": ("fewshot", f"head {LIVE}", 0),
+    "foreign": ("fewshot_previous", "other start", 0),
+    "own, other start": ("fewshot", f"head {LIVE}", 1),
+}
+
+
+def of_seed(found: Clamped, p) -> dict[str, learning.Curve]:
+    """The three grafts of a seed by name."""
+    donors = [Donor(found.recipes[recipe], name, stream) for recipe, name, stream in GIVEN.values()]
+    return dict(zip(GIVEN, grafted(donors, found.seed, p), strict=True))
+
+
+def frame(curves: Sequence[dict[str, learning.Curve]], seeds: Sequence[int]) -> pd.DataFrame:
+    """Smoothed losses: columns sequences, loss, layer 1, seed."""
+    parts = []
+    for seed, by_name in zip(seeds, curves, strict=True):
+        for name, curve in by_name.items():
+            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * 32
+            columns = {"sequences": seen[::5], "loss": curve.mean[::5]}
+            parts.append(pd.DataFrame(columns).assign(seed=seed, **{"layer 1": name}))
+    return pd.concat(parts, ignore_index=True).round(4)

@@ -1,11 +1,11 @@
 """How much of its learning time a run spends on a plateau, and how much later one learns than
 another.
 
-Idea. Times are crossings of the smoothed loss (`learning.first_below`); a run that has not crossed a
-level by its end counts as crossing it there, so that it is at least as late as said. The *plateau*
-is the share of the learning time that the loss spends within a tenth of ln 2. A loss that decays
-exponentially from anywhere above spends a ninth there: ln(1 / .9) / ln(1 / .4), and less if it
-starts higher.
+Idea. Times are crossings of the smoothed loss (`learning.first_below`); a run that has not crossed
+a level by its end counts as crossing it there, so that it is at least as late as said. The
+*plateau* is the share of the learning time that the loss spends within a tenth of ln 2. A loss that
+decays exponentially spends about a ninth there: ln(1 / .9) / ln(1 / .4) if it starts at ln 2,
+ln(1.1 / .9) / ln(2 / .4) if it starts at twice that.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ _ALL = (
         steps=4500,
         snapshots=grid(4500, 500, range(0, 3001, 125)),
     ),
-    # Chapter 12: step 1 clamped, in one head of layer 1 and in all of them; and a run without a clamp
-    # that started elsewhere, whose layer 1 is grafted.
+    # Chapter 12: step 1 clamped, in one head of layer 1 and in all of them; and a run without a
+    # clamp that started elsewhere, whose layer 1 is grafted.
     RunsRecipe(
         name="fewshot_previous",
         variants=(

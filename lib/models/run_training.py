@@ -69,9 +69,7 @@ def side_by_side(drawn: Sequence[Sequences], axis: int = 0) -> Sequences:
     """Sequences of several runs, stacked along a new axis."""
     parts = [(one.items, one.labels, one.answer) for one in drawn]
     widest = max((one.table for one in drawn), key=len)  # the others are its first rows
-    return Sequences(
-        widest, *(torch.stack(part, axis) for part in zip(*parts, strict=True))
-    )
+    return Sequences(widest, *(torch.stack(part, axis) for part in zip(*parts, strict=True)))
 
 
 def sequences(

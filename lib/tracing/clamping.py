@@ -226,7 +226,8 @@ def of(variants: Sequence[Mapping[str, Mapping[str, Any]]], heads: int = 8) -> l
 
     Words: `only` (heads of layer 2 that are not silent), `silence` (layer 0 or 1, heads),
     `previous_token` (heads), `layer_one` (zeroed), `match` (head, strength), `copy` (head),
-    `no_direct_path`, `labels` (count). Error: ValueError for another word, or a head that there is not.
+    `no_direct_path`, `labels` (count).
+    Error: ValueError for another word, or a head that there is not.
     """
     words = {word for said in variants for word in said}
     if unknown := words - set(WORDS):
