@@ -49,7 +49,7 @@ class Trained:
 
     def open(self, names: Sequence[str], step: int | None = None) -> Runs:
         """Runs by name, at a snapshot (the last when None)."""
-        return run_training.open_runs(self.place, self.recipe, self.seed, names, step)
+        return run_training.open_runs(self.place, self.recipe, names, step)
 
     @property
     def last(self) -> Path:

@@ -70,9 +70,10 @@ class Seed:
 
     @cached_property
     def strong(self) -> list[int]:
-        """Induction heads; the strongest where none is strong."""
+        """Induction heads; the two strongest where fewer are strong."""
         mean = self.strength().mean(1)
-        return [head for head in self.order if mean[head] > STRONG] or self.order[:1]
+        count = int((mean > STRONG).sum())
+        return self.order[: max(2, count)]
 
     @cached_property
     def previous(self) -> list[int]:
