@@ -49,7 +49,7 @@ class Trained:
 
     def open(self, names: Sequence[str], step: int | None = None) -> Runs:
         """Runs by name, at a snapshot (the last when None)."""
-        return run_training.open_runs(self.place, self.recipe, self.seed, names, step)
+        return run_training.open_runs(self.place, self.recipe, names, step)
 
     @property
     def last(self) -> Path:
@@ -206,10 +206,12 @@ def previous_token(t: Trained, shown: Sequences) -> Float[Tensor, "head"]:
     return torch.stack(looks).mean((0, 2))
 
 
-def weakened(t: Trained, shown: Sequences) -> Float[Tensor, "from to sequence"]:
+def weakened(
+    t: Trained, shown: Sequences, step: int | None = None
+) -> Float[Tensor, "from to sequence"]:
     """What each head of layer 2 loses of its strength when one head of layer 1 is silent."""
     said = [{}, *({"silence": {"layer": 0, "heads": [head]}} for head in range(HEADS))]
-    came = outcome(t, ["all"] * len(said), shown, said, ["second.pattern"])
+    came = outcome(t, ["all"] * len(said), shown, said, ["second.pattern"], step)
     strength = came.strengths()
     return strength[:1] - strength[1:]
 

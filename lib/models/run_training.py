@@ -7,7 +7,7 @@ kind of model are used as they are, private ones too: it cannot be changed witho
 other model of the book anew.
 
 Use. `ensure(recipe, seed, models_dir)` returns the directory and trains only what is missing;
-`open_runs(directory, recipe, seed)` gives the model at a snapshot, `task_of` what it has learnt.
+`open_runs(directory, recipe, names)` gives runs at a snapshot, `task_of` what they have learnt.
 
 No run can harm another: no number of one enters another's gradient, each number has its own place
 in Adam's moments, and nothing is clipped. A run that diverges stays alone with its NaN.
@@ -173,7 +173,7 @@ def _finish(
 
 
 def open_runs(
-    place: Path, recipe: RunsRecipe, seed: int, names: Sequence[str], step: int | None = None
+    place: Path, recipe: RunsRecipe, names: Sequence[str], step: int | None = None
 ) -> Runs:
     """Runs of a recipe by name, in that order and also more than once, at a snapshot (the last when
     None), frozen. Error: ValueError for a step or a run that was not kept there."""
@@ -187,7 +187,7 @@ def open_runs(
         )
     state = load((snapshots[wanted] / "model.safetensors").read_bytes())
     rows = [kept.index(name) for name in names]
-    features = task_of(recipe, seed).features.shape[-1]
+    features = state["example.weight"].shape[2]
     model = Runs(features, recipe.labels, [torch.Generator()] * len(rows))
     model.load_state_dict({name: weight[rows] for name, weight in state.items()})
     return model.requires_grad_(False)

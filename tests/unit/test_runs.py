@@ -150,12 +150,12 @@ def test_streams_share_or_differ(reference):
 
 
 def test_a_run_is_opened_by_its_name(reference):
-    start = run_training.open_runs(reference, TINY, 100, ["other", "plain", "plain"], 0)
+    start = run_training.open_runs(reference, TINY, ["other", "plain", "plain"], 0)
     assert torch.equal(start.label, run_training.build(TINY, 100).label[[2, 0, 0]])
     for names, step in ((["plain"], 5), (["match"], 6), (["mach"], None)):
         with pytest.raises(ValueError, match="not kept at step"):
-            run_training.open_runs(reference, TINY, 100, names, step)
-    assert run_training.open_runs(reference, TINY, 100, ["match"]).runs == 1
+            run_training.open_runs(reference, TINY, names, step)
+    assert run_training.open_runs(reference, TINY, ["match"]).runs == 1
 
 
 def test_interrupted_runs_go_on_to_the_same_bits(reference, tmp_path, monkeypatch):
