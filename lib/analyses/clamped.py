@@ -92,6 +92,12 @@ class Parts:
         """Share of the learning time on the plateau."""
         return self.of(part, plateaus.share(curve))
 
+    def learnt_plateau(self, part: str, curve: learning.Curve) -> Estimate:
+        """The same, and no number for a run that never learns: it may not have come there yet."""
+        learnt = torch.isfinite(learning.first_below(curve, learning.LEARNT).value)
+        unknown = Interval(*torch.full((3,), torch.nan))
+        return self.of(part, plateaus.share(curve) if learnt else unknown)
+
     def later(self, part: str, one: learning.Curve, other: learning.Curve) -> Estimate:
         """Doublings of training by which one run learns later than another."""
         return self.of(part, plateaus.later(one, other))
