@@ -309,6 +309,17 @@ class Causes(Group):
     )
 
 
+class FewShot(Group):
+    """The few-shot circuit of Singh et al. (chapters 11 to 13)."""
+
+    fewshot_sequences: int = Field(
+        1000,
+        ge=4,
+        le=100_000,
+        description="Sequences on which a few-shot model is evaluated; the units of the intervals.",
+    )
+
+
 class Profile(
     Run,
     Model,
@@ -320,6 +331,7 @@ class Profile(
     Levels,
     Emergence,
     Causes,
+    FewShot,
 ):
     """All parameters of all chapters."""
 

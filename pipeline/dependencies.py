@@ -23,8 +23,8 @@ from lib.models import store
 
 # Where results go and on how many threads: every chapter is given these.
 ALWAYS = ("profile", "runs_dir", "threads")
-# What these two hold reaches a chapter as values of parameters and as names of trained models.
-TRACKED_BY_VALUE = frozenset({"lib.profiles", "lib.models.recipes"})
+# What these hold reaches a chapter as values of parameters and as names of trained models.
+TRACKED_BY_VALUE = frozenset({"lib.profiles", "lib.models.recipes", "lib.models.run_recipes"})
 SHOWN = ("hide-", "remove-")  # tags of cells that say only how the page shows them
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lib import profiles
 from lib.models import store
-from lib.models.recipes import Recipe
+from lib.models.run_recipes import RunsRecipe
 
 
 class Job(NamedTuple):
@@ -39,8 +39,10 @@ def jobs(profile: profiles.Profile, names: Iterable[str]) -> list[Job]:
     return sorted(made, key=lambda job: -job.cost)
 
 
-def cost(recipe: Recipe) -> int:
+def cost(recipe: store.Either) -> int:
     """What a run takes, in layers times steps; the unembedding counts as a layer."""
+    if isinstance(recipe, RunsRecipe):
+        return recipe.cost
     return recipe.steps * (recipe.architecture.layers + 1)
 
 

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from lib import files, profiles
-from lib.models import store, training
+from lib.models import run_training, store, training
+from lib.models.run_recipes import RunsRecipe
 from pipeline import process
 
 
@@ -25,7 +26,8 @@ def main(profile_file: str, *marks: str) -> None:
     for mark in map(Path, marks):
         said = store.RUN.fullmatch(mark.parent.name)
         recipe = store.recipe_of(said["recipe"], profile)
-        run = training.ensure(recipe, int(said["seed"]), files.store(profile))
+        module = run_training if isinstance(recipe, RunsRecipe) else training
+        run = module.ensure(recipe, int(said["seed"]), files.store(profile))
         if run.name != mark.parent.name:
             raise SystemExit(f"The code of {run.name} has changed since the build began: again.")
         files.write_whole(run / mark.name, "")

@@ -155,7 +155,7 @@ def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:
 
 def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
     """Spearman's rank correlation (average ranks for ties), NaN when either side is constant."""
-    return float(_rank_correlation(a, b))
+    return float(rank_correlation(a, b))
 
 
 def spearman_interval(
@@ -169,7 +169,7 @@ def spearman_interval(
     constant are dropped."""
     picks = rng.integers(0, len(a), size=(resamples, len(a)))
     every = torch.from_numpy(np.concatenate([np.arange(len(a))[None], picks]))
-    value, low, high = interval(_rank_correlation(a[every], b[every]), level)
+    value, low, high = interval(rank_correlation(a[every], b[every]), level)
     return float(value), float(low), float(high)
 
 
@@ -202,7 +202,8 @@ def jaccard(a: Bool[Tensor, "*n"], b: Bool[Tensor, "*n"]) -> float:
     return float("nan") if union == 0 else int((a & b).sum()) / union
 
 
-def _rank_correlation(a: Float[Tensor, "*r n"], b: Float[Tensor, "*r n"]) -> Float[Tensor, "*r"]:
+def rank_correlation(a: Float[Tensor, "*r n"], b: Float[Tensor, "*r n"]) -> Float[Tensor, "*r"]:
+    """Spearman's rank correlation along the last axis, NaN where either side is constant."""
     ra, rb = (_ranks(x.double()) for x in (a, b))
     ra, rb = ra - ra.mean(-1, keepdim=True), rb - rb.mean(-1, keepdim=True)
     scale = ra.norm(dim=-1) * rb.norm(dim=-1)

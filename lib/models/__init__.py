@@ -4,5 +4,7 @@ of any model.
 Everything opened here has one set of names (`opening.Opened`). What is done with it stands in
 `tracing` and `analyses`.
 
-May import of ours, beside itself: data, files, profiles, sources.
+Few-shot models train under clamps, which are those of `tracing`.
+
+May import of ours, beside itself: data, tracing, files, profiles, sources.
 """

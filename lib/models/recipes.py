@@ -116,7 +116,7 @@ def scaled(recipe: Recipe, factor: float | int) -> Recipe:
         "warmup": round(recipe.warmup * factor),
         "snapshots": tuple(sorted(places)),
     }
-    return Recipe(**{**recipe.model_dump(), **changed})
+    return type(recipe)(**{**recipe.model_dump(), **changed})
 
 
 # --- the recipes of chapters 1 to 4 ---
