@@ -283,10 +283,7 @@ class Emergence(Group):
         64, ge=4, le=100_000, description="Few-shot prompts of each task that every snapshot reads."
     )
     vector_prompts: int = Field(
-        16,
-        ge=2,
-        le=10_000,
-        description="Prompts of each task on which function vectors are scored.",
+        16, ge=2, le=10_000, description="Prompts of each task that score function vectors."
     )
 
 
@@ -313,10 +310,7 @@ class FewShot(Group):
     """The few-shot circuit of Singh et al. (chapters 11 to 13)."""
 
     fewshot_sequences: int = Field(
-        1000,
-        ge=4,
-        le=100_000,
-        description="Sequences on which a few-shot model is evaluated; the units of the intervals.",
+        1000, ge=4, le=100_000, description="Sequences, the units of intervals, of an evaluation."
     )
 
 
