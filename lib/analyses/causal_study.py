@@ -47,7 +47,7 @@ from lib.data import answers, fewshot
 from lib.data.lexicon import RELATIONS
 from lib.data.triplets import SYNTAX, Encoded
 from lib.measures import statistics
-from lib.models import opening
+from lib.models import opening, store
 
 NULL_SETS = 4  # random sets that are enough where there is nothing to lose
 LAYERS, ENTROPY, APART = ": same layers", ": like entropy", ": apart"
@@ -138,6 +138,8 @@ class Study:
         groups["shared"] = [shared] if shared else []
         for family in FAMILIES:
             groups |= self.matched(family, rng, draws)
+        for family in (PRINTED, VECTORS):  # nobody asks what stands beside them by entropy
+            groups.pop(family + ENTROPY)
         return groups
 
     def matched(self, family: str, rng: np.random.Generator, draws: int) -> dict[str, Sets]:
@@ -202,6 +204,16 @@ def documents(world, name: str, p) -> dict[str, Encoded]:
     }
 
 
+def check_second(p) -> None:
+    """Find out before any work whether `second_recipe` can be asked. Error: ValueError for a recipe
+    that there is not, or whose models read no world."""
+    if p.second_recipe and store.recipe_of(p.second_recipe, p).corpus != "world":
+        raise ValueError(
+            f"second_recipe: {p.second_recipe} learns no relations. Name a recipe whose corpus is "
+            "`world`, such as world_three_layer, or none."
+        )
+
+
 def beyond(gone: Removed, level: str, group: str, matched: str) -> Float[Tensor, "draw"]:
     """Share of a level lost without a group, less the mean over the sets that match it."""
     return gone.mean(level, group) - gone.mean(level, matched)
@@ -212,7 +224,8 @@ def ways(studies: Sequence[Study]) -> pd.DataFrame:
     rows = []
     for study in studies:
         for how, held in (*((how, False) for how in causes.WAYS), ("zero", True), ("mean", True)):
-            gone = study.remove(study.families(), how, held).table()
+            groups = {family: study.families()[family] for family in FAMILIES}
+            gone = study.remove(groups, how, held).table()
             way = how + (", patterns held" if held else "")
             rows.append(gone.assign(way=way, seed=str(study.seed)))
     return pd.concat(rows, ignore_index=True)
