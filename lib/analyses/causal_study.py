@@ -47,7 +47,7 @@ from lib.data import answers, fewshot
 from lib.data.lexicon import RELATIONS
 from lib.data.triplets import SYNTAX, Encoded
 from lib.measures import statistics
-from lib.models import opening
+from lib.models import opening, store
 
 NULL_SETS = 4  # random sets that are enough where there is nothing to lose
 LAYERS, ENTROPY, APART = ": same layers", ": like entropy", ": apart"
@@ -202,6 +202,16 @@ def documents(world, name: str, p) -> dict[str, Encoded]:
         "graph": relation_frames.encode(*given, "graph", tokenizer, list(RELATIONS), p),
         "syntax": relation_frames.encode(*given, "sentences", tokenizer, list(SYNTAX), p),
     }
+
+
+def check_second(p) -> None:
+    """Find out before any work whether `second_recipe` can be asked. Error: ValueError for a recipe
+    that there is not, or whose models read no world."""
+    if p.second_recipe and store.recipe_of(p.second_recipe, p).corpus != "world":
+        raise ValueError(
+            f"second_recipe: {p.second_recipe} learns no relations. Name a recipe whose corpus is "
+            "`world`, such as world_three_layer, or none."
+        )
 
 
 def beyond(gone: Removed, level: str, group: str, matched: str) -> Float[Tensor, "draw"]:

@@ -343,9 +343,10 @@ def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
 
 def _rules(frame: pd.DataFrame, rules: Mapping[str, float | int]) -> list[alt.Chart]:
     """Labelled vertical lines: one each in every panel, of the chart's own data, or a facet would
-    not divide it."""
+    not divide it. What is not a number has none."""
     layers = []
-    for name, value in rules.items():
+    known = {name: value for name, value in rules.items() if np.isfinite(value)}
+    for name, value in known.items():
         base = alt.Chart(frame).transform_aggregate(rows="count()").encode(x=alt.datum(value))
         layers.append(base.mark_rule(strokeDash=[4, 4], opacity=0.6))
         text = base.mark_text(align="left", dx=4, baseline="top", fontSize=11)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib import profiles
 from lib.analyses import causal_study, cause_parts
 from lib.analyses.causal_study import Removed
 from lib.analyses.head_families import Families
@@ -94,3 +95,11 @@ def test_a_random_set_that_stands_out_in_every_model_is_a_false_alarm():
     loud = {s: names(removed(0.0, [0.9, 0.1, 0.1])) for s in (0, 1)}
     rates = [cause_parts.false_alarms("pattern", gone, 0.25) for gone in (quiet, loud)]
     assert [rate.passed for rate in rates] == [0, 4] and rates[0].of == 12
+
+
+def test_a_second_recipe_without_relations_is_refused_before_any_work():
+    causal_study.check_second(profiles.Profile(second_recipe="world_three_layer"))
+    with pytest.raises(ValueError, match="learns no relations"):
+        causal_study.check_second(profiles.Profile(second_recipe="lists"))
+    with pytest.raises(ValueError, match="No recipe"):
+        causal_study.check_second(profiles.Profile(second_recipe="worlds"))

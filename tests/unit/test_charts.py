@@ -217,3 +217,20 @@ def test_the_bundle_keeps_its_names_to_itself():
         and text.rstrip().endswith("})();")
         and "window.vegaEmbed=" in text
     )
+
+
+def test_a_rule_stands_in_every_panel_of_a_curve_and_nan_in_none():
+    frame = pd.DataFrame({"x": [0, 1] * 2, "y": [1.0, 2, 3, 4], "kind": list("aabb")})
+    chart = charts.curves(frame, "x", "y", rules={"here": 0.5, "nowhere": float("nan")})
+    picture = markup.html(charts.small_multiples(chart, "kind", columns=2), "panels", "")
+    assert picture.count(">here</text>") == 2 and "nowhere" not in picture
+
+
+def test_a_menu_shows_its_first_value_without_a_script():
+    frame = pd.DataFrame({"x": [0, 1] * 2, "y": [1.0, 2, 30, 40], "kind": list("aabb")})
+    chart = charts.with_menus(charts.curves(frame, "x", "y"), ["kind"])
+    made = markup.spec(chart)
+    [menu] = made["params"]
+    assert menu["value"] == "a" and menu["bind"]["options"] == ["a", "b"]
+    picture = markup.html(chart, "menu", "").split("<script")[0]
+    assert ">2.0</text>" in picture and ">40</text>" not in picture  # the axis of what is shown
