@@ -75,6 +75,12 @@ def times(seeds: Sequence[Seed]) -> pd.DataFrame:
     return frame.assign(seed=frame["seed"].astype(str)).replace(np.inf, np.nan)
 
 
+def solved(seeds: Sequence[Seed], least: float = 0.95) -> np.ndarray:
+    """Which heads that were trained alone are right in that share of fresh sequences."""
+    each = [circuit.outcome(s.t, LONE, s.shown).accuracy for s in seeds]
+    return (torch.cat(each) > least).numpy()
+
+
 def wiring(s: Seed) -> pd.DataFrame:
     """What each head of layer 2 loses of its strength without a head of layer 1."""
     lost = s.weakened.mean(2)
