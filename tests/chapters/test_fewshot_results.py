@@ -39,7 +39,7 @@ def test_the_loss_stands_at_ln_2_and_then_falls(found):
 
 
 def test_what_was_held_out_is_solved_too(found):
-    for kind, least in (("training", 0.99), ("other_pairs", 0.95), ("other_classes", 0.85)):
+    for kind, least in (("training", 0.99), ("other_pairs", 0.9), ("other_classes", 0.85)):
         shown = found.t.sequences(P, kind)
         assert float(fewshot_circuit.outcome(found.t, ["all"], shown).accuracy[0]) > least
 
