@@ -25,10 +25,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lib import files
 from lib.data.fewshot_features import Sequences, Task
 from lib.measures import learning
-from lib.models import run_training, store, training
+from lib.models import opening, run_training, training
 from lib.models.run_recipes import HEADS, RunsRecipe
 from lib.models.runs import PLACES_OF_LABELS, Runs
 from lib.tracing import clamping
@@ -75,8 +74,7 @@ class Trained:
 
 def trained(name: str, seed: int, p) -> Trained:
     """The runs of a recipe at the profile's scale, trained first if they are not there yet."""
-    recipe = store.recipe_of(name, p)
-    place = run_training.ensure(recipe, seed, files.store(p))
+    recipe, place = opening.few_shot_runs(name, seed, p)
     return Trained(recipe, seed, place, run_training.task_of(recipe, seed))
 
 
