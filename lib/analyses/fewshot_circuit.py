@@ -25,10 +25,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lib import files
 from lib.data.fewshot_features import Sequences, Task
 from lib.measures import learning
-from lib.models import run_training, store, training
+from lib.models import opening, run_training, training
 from lib.models.run_recipes import HEADS, RunsRecipe
 from lib.models.runs import PLACES_OF_LABELS, Runs
 from lib.tracing import clamping
@@ -75,8 +74,7 @@ class Trained:
 
 def trained(name: str, seed: int, p) -> Trained:
     """The runs of a recipe at the profile's scale, trained first if they are not there yet."""
-    recipe = store.recipe_of(name, p)
-    place = run_training.ensure(recipe, seed, files.store(p))
+    recipe, place = opening.few_shot_runs(name, seed, p)
     return Trained(recipe, seed, place, run_training.task_of(recipe, seed))
 
 
@@ -235,23 +233,25 @@ def preserved(
 
 
 def curves(runs: Sequence[Trained], names: Sequence[str], every: int = 10) -> pd.DataFrame:
-    """Smoothed losses of training: columns sequences, loss, run, seed."""
+    """Smoothed losses of training: columns thousand sequences, loss, run, seed."""
     parts = []
     for t in runs:
         for name in names:
             curve = t.curve(name)
-            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * t.recipe.batch
-            columns = {"sequences": seen[::every], "loss": curve.mean[::every]}
+            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * t.recipe.batch / 1000
+            columns = {"thousand sequences": seen[::every], "loss": curve.mean[::every]}
             parts.append(pd.DataFrame(columns).assign(run=name, seed=t.seed))
     return pd.concat(parts, ignore_index=True)
 
 
 def learning_times(runs: Sequence[Trained]) -> pd.DataFrame:
-    """Sequences until a run has learnt: columns run, sequences, low, high, seed."""
+    """Thousands of sequences until a run has learnt: columns run, thousand sequences, low, high,
+    seed."""
     rows = []
     for t in runs:
         for name in t.recipe.names:
             time = learning.first_below(t.curve(name), learning.LEARNT)
-            value, low, high = (float(x) * t.recipe.batch for x in time)
-            rows.append({"run": name, "sequences": value, "low": low, "high": high, "seed": t.seed})
+            value, low, high = (float(x) * t.recipe.batch / 1000 for x in time)
+            row = {"run": name, "thousand sequences": value, "low": low, "high": high}
+            rows.append(row | {"seed": t.seed})
     return pd.DataFrame(rows)

@@ -24,8 +24,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from lib import files
-from lib.models import store, training  # which knows the organisms, so that they can be opened
+from lib.models import run_training, store, training  # and with it the organisms, to be opened
 from lib.models.opened import Opened, architecture_of
+from lib.models.run_recipes import RunsRecipe
 
 transformers_logging.disable_progress_bar()
 
@@ -120,6 +121,13 @@ def organism_snapshots(name: str, seed: int, p: Any) -> dict[int, Path]:
     not there yet."""
     recipe = store.recipe_of(name, p)
     return dict(training.snapshots(training.ensure(recipe, seed, files.store(p))))
+
+
+def few_shot_runs(name: str, seed: int, p: Any) -> tuple[RunsRecipe, Path]:
+    """A recipe of few-shot runs at the profile's scale and the directory of its finished runs,
+    trained first if they are not there yet."""
+    recipe = store.recipe_of(name, p)
+    return recipe, run_training.ensure(recipe, seed, files.store(p))
 
 
 def snapshots_in_turn(

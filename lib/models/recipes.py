@@ -102,7 +102,7 @@ def grid(steps: int, every: int, dense: Iterable[int] = ()) -> tuple[int, ...]:
     return tuple(sorted({*range(0, steps, every), steps, *(s for s in dense if 0 <= s <= steps)}))
 
 
-def scaled(recipe: Recipe, factor: float | int) -> Recipe:
+def scaled(recipe: Strict, factor: float | int) -> Strict:
     """The recipe with `factor` times the steps, warm-up and snapshot places; never fewer than 8
     steps."""
     if factor == 1:

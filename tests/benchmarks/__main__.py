@@ -95,8 +95,8 @@ def main() -> None:
     record["rows"] += measured(sys.executable, "relation_index", str(max(1, options.repeats // 3)))[
         "rows"
     ]
-    record["rows"] += measured(sys.executable, "training", str(options.repeats))["rows"]
-    record["rows"] += measured(sys.executable, "patching", str(options.repeats))["rows"]
+    for name in ("training", "patching", "fewshot"):
+        record["rows"] += measured(sys.executable, name, str(options.repeats))["rows"]
     record["rows"] += measured(sys.executable, "levels", str(max(1, options.repeats // 2)))["rows"]
     if why:
         record["setting"]["Peer"] = f"TransformerLens 4 was not measured: {why}"
