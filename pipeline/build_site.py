@@ -15,7 +15,7 @@ from typing import Any
 
 from lib import files, profiles
 from lib.report import claims, markup, provenance
-from pipeline import dependencies, gates, pages, verdicts
+from pipeline import dependencies, gates, home, numbers, pages, verdicts
 
 
 def stage(
@@ -29,13 +29,21 @@ def stage(
     for name in chapters:
         place = Path("chapters") / f"{name}.ipynb"
         source, executed = (dependencies.read(file) for file in (sources / place.name, run / place))
-        dependencies.write(presentable(present(source, executed)), target / place)
+        page = numbers.numbered(presentable(present(source, executed)), name, chapters)
+        dependencies.write(page, target / place)
         for file in sorted((run / "results" / name).glob("*.csv")):
             files.write_whole(target / "_extra" / "results" / name / file.name, file.read_bytes())
     files.write_whole(target / "_extra" / "vega" / "vega.js", markup.bundle())
     found = verdicts.collected(run / "results", chapters)
     every = claims.load(book / "claims") if (book / "claims").is_dir() else {}
-    files.write_whole(target / "_generated" / "scoreboard.md", verdicts.scoreboard(found))
+    shown = {
+        "reader": home.reader(run / "results"),
+        "findings": home.findings(book / "home.yml", found),
+        "bars": home.bars(found),
+        "chapters": home.chapters(chapters, sources, run, found),
+    }
+    for part, text in shown.items():
+        files.write_whole(target / "_generated" / f"{part}.md", text)
     files.write_whole(target / "parameters.md", pages.parameters(profile))
     files.write_whole(target / "claims.md", verdicts.rules(every, found))
     files.write_whole(target / "benchmarks.md", pages.benchmarks(files.BENCHMARKS))

@@ -1,7 +1,6 @@
-"""Pages that are made from verdicts: the home page's scoreboard, and the claims with their rules.
+"""The page of claims: their verdicts, their rules, and what the rules say on nulls.
 
-Beside every verdict stands what the same rule says where there is nothing to find. The home page
-has one row a claim, with the null that comes nearest to passing; the page of claims has every part,
+Beside every verdict stands what the same rule says where there is nothing to find: every part,
 every null, the rates, and the past of rules that were changed after a result.
 """
 
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.report import cards, claims
+from pipeline import numbers
 from pipeline.markup import table
 
 Row = dict[str, Any]
@@ -41,18 +41,6 @@ def collected(results: Path, chapters: list[str]) -> dict[str, Row]:
     return found
 
 
-# --- the home page ---
-
-
-def scoreboard(found: dict[str, Row]) -> str:
-    """A line of counts per paper, and a row a claim: its verdict, the nearest null, its chapter."""
-    if not found:
-        return "No claim has been judged in this run yet.\n"
-    head = ("Claim", "Verdict", "The same rule on a null", "Chapter")  # a phone shows the first two
-    rows = [_short_row(row) for row in found.values()]
-    return _counts(found.values()) + "\n" + table(head, rows, "bk-scoreboard")
-
-
 def _counts(found: Iterable[Row]) -> str:
     """How many claims of each paper came to which verdict; questions of ours apart."""
     lines = []
@@ -76,30 +64,6 @@ def groups(
     return [(name, some) for name, some in by_name.items() if some]
 
 
-def _short_row(row: Row) -> list[str]:
-    link = f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{row["id"]}</a>'
-    number, _, name = row["chapter"].partition("_")
-    chapter = f"{number.lstrip('0')} {name.replace('_', ' ')}"
-    return [
-        f"{link} {html.escape(row['statement'])}",
-        badge(row) + _chip(row, f"claims.html#rule-{row['id']}"),
-        html.escape(_nearest(row)),
-        f'<a href="chapters/{row["chapter"]}.html">{html.escape(chapter)}</a>',
-    ]
-
-
-def _nearest(row: Row) -> str:
-    """What the rule of the core says on the null on which it comes nearest to passing."""
-    part = lead(row)
-    if not part:
-        return "–"
-    if not part["nulls"]:
-        return f"none: {part['no_null']}"
-    order = [claims.REPRODUCED, claims.PARTLY, claims.NOT, claims.UNTESTABLE]
-    null = min(part["nulls"], key=lambda null: order.index(null["verdict"]))
-    return f"{null['name']}: {_said(null)}"
-
-
 def lead(row: Row) -> Row | None:
     """The part of the core that stands for the claim; none where nothing was measured."""
     parts = row["parts"]
@@ -118,10 +82,10 @@ def badge(row: Row) -> str:
     return f'<span class="{style}"><span class="bk-badge">{cards.in_words(row)}</span></span>'
 
 
-def _chip(row: Row, target: str) -> str:
+def _chip(row: Row) -> str:
     """A mark for a claim of which some rule was changed after a result had been seen."""
     changed = any(part["changed"] for part in row["parts"].values())
-    return f' <a class="bk-chip" href="{target}">rule revised</a>' if changed else ""
+    return f' <a class="bk-chip" href="#rule-{row["id"]}">rule revised</a>' if changed else ""
 
 
 # --- the page of claims ---
@@ -140,19 +104,21 @@ def rules(every: dict[str, claims.Claim], found: dict[str, Row]) -> str:
 
 def _overview(rows: list[Row]) -> str:
     said = "The question" if rows[0]["own"] else "The paper reports"
-    head = ("Claim", "Verdict", "Statement", said, "Measured here", "The same rule on a null")
+    measured = ("Measured here", "The same rule on a null")
+    head = ("Claim", "Verdict", "Statement", said, *measured, "Chapter")
     return table(head, [_full_row(row) for row in rows], "bk-overview")
 
 
 def _full_row(row: Row) -> list[str]:
-    part = lead(row)
+    part, chapter = lead(row), numbers.number(row["chapter"])
     return [
         f'<a href="#rule-{row["id"]}">{row["id"]}</a>',
-        badge(row) + _chip(row, f"#rule-{row['id']}"),
+        badge(row) + _chip(row),
         html.escape(row["statement"]),
         html.escape(row["reported"]),
         html.escape(cards.measured(row) if part else row.get("why", "–")),
         _nulls(part) if part else "–",
+        f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{chapter}</a>',
     ]
 
 

@@ -235,23 +235,25 @@ def preserved(
 
 
 def curves(runs: Sequence[Trained], names: Sequence[str], every: int = 10) -> pd.DataFrame:
-    """Smoothed losses of training: columns sequences, loss, run, seed."""
+    """Smoothed losses of training: columns thousand sequences, loss, run, seed."""
     parts = []
     for t in runs:
         for name in names:
             curve = t.curve(name)
-            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * t.recipe.batch
-            columns = {"sequences": seen[::every], "loss": curve.mean[::every]}
+            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * t.recipe.batch / 1000
+            columns = {"thousand sequences": seen[::every], "loss": curve.mean[::every]}
             parts.append(pd.DataFrame(columns).assign(run=name, seed=t.seed))
     return pd.concat(parts, ignore_index=True)
 
 
 def learning_times(runs: Sequence[Trained]) -> pd.DataFrame:
-    """Sequences until a run has learnt: columns run, sequences, low, high, seed."""
+    """Thousands of sequences until a run has learnt: columns run, thousand sequences, low, high,
+    seed."""
     rows = []
     for t in runs:
         for name in t.recipe.names:
             time = learning.first_below(t.curve(name), learning.LEARNT)
-            value, low, high = (float(x) * t.recipe.batch for x in time)
-            rows.append({"run": name, "sequences": value, "low": low, "high": high, "seed": t.seed})
+            value, low, high = (float(x) * t.recipe.batch / 1000 for x in time)
+            row = {"run": name, "thousand sequences": value, "low": low, "high": high}
+            rows.append(row | {"seed": t.seed})
     return pd.DataFrame(rows)

@@ -105,6 +105,16 @@ def read(seed: int, p) -> Seed:
     return Seed(t, t.sequences(p))
 
 
+def read_all(p) -> list[Seed]:
+    """All seeds of a profile."""
+    return [read(seed, p) for seed in p.seeds]
+
+
+def runs_of(seeds: Sequence[Seed]) -> list[circuit.Trained]:
+    """The trained runs behind seeds."""
+    return [s.t for s in seeds]
+
+
 # --- the claims ---
 
 

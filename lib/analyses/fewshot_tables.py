@@ -37,7 +37,7 @@ def strengths(s: Seed) -> pd.DataFrame:
     mean = s.followed.strengths.mean(0)
     parts = []
     for head in range(HEADS):
-        columns = {"sequences": s.followed.steps * s.t.recipe.batch, "strength": mean[head]}
+        columns = {"thousand sequences": _seen(s), "strength": mean[head]}
         parts.append(pd.DataFrame(columns).assign(head=f"1.{head}"))
     return pd.concat(parts, ignore_index=True)
 
@@ -69,10 +69,15 @@ def added(seeds: Sequence[Seed]) -> pd.DataFrame:
 def times(seeds: Sequence[Seed]) -> pd.DataFrame:
     """Thousands of sequences until each run has learnt, by how many heads of layer 2 it has."""
     frame = circuit.learning_times([s.t for s in seeds])
-    frame[["sequences", "low", "high"]] /= 1000
     size = dict.fromkeys(LONE, "one head") | {"all": "all heads"}
     frame["heads"] = [size.get(run, "two heads") for run in frame["run"]]
     return frame.assign(seed=frame["seed"].astype(str)).replace(np.inf, np.nan)
+
+
+def solved(seeds: Sequence[Seed], least: float = 0.95) -> np.ndarray:
+    """Which heads that were trained alone are right in that share of fresh sequences."""
+    each = [circuit.outcome(s.t, LONE, s.shown).accuracy for s in seeds]
+    return (torch.cat(each) > least).numpy()
 
 
 def wiring(s: Seed) -> pd.DataFrame:
@@ -109,7 +114,7 @@ def path(seeds: Sequence[Seed]) -> pd.DataFrame:
     parts = []
     for s in seeds:
         lost = (s.followed.without_path - s.followed.losses).mean(0)
-        columns = {"sequences": s.followed.steps * s.t.recipe.batch, "loss added": lost}
+        columns = {"thousand sequences": _seen(s), "loss added": lost}
         parts.append(pd.DataFrame(columns).assign(seed=s.t.seed))
     return pd.concat(parts, ignore_index=True)
 
@@ -118,15 +123,20 @@ def with_strength(s: Seed) -> pd.DataFrame:
     """Loss and summed strength of a run, each as a share of its plateau or its last value."""
     mean = s.followed.strengths.mean(0).sum(0)
     loss = s.followed.losses.mean(0) / learning.LN2
-    sequences = s.followed.steps * s.t.recipe.batch
     lines = {"loss / ln 2": loss, "summed strength / last": mean / mean[-1]}
     parts = [
-        pd.DataFrame({"sequences": sequences, "value": line}).assign(quantity=name)
+        pd.DataFrame({"thousand sequences": _seen(s), "value": line}).assign(quantity=name)
         for name, line in lines.items()
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def learnt(s: Seed) -> torch.Tensor:
-    """Sequences until the run with all heads has learnt."""
-    return learning.first_below(s.t.curve("all"), learning.LEARNT).value * s.t.recipe.batch
+def learnt(s: Seed) -> float:
+    """Thousands of sequences until the run with all heads has learnt."""
+    steps = learning.first_below(s.t.curve("all"), learning.LEARNT).value
+    return float(steps) * s.t.recipe.batch / 1000
+
+
+def _seen(s: Seed) -> torch.Tensor:
+    """Thousands of sequences that had been seen at each snapshot of the run with all heads."""
+    return s.followed.steps * s.t.recipe.batch / 1000

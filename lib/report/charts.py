@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from lib.report import markup
-from lib.report.theme import PALETTE, WIDTH, ZERO
+from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO, colors
+
+LEAST_CELL = 28  # pixels that a number of two decimals needs
 
 # --- builders ---
 
@@ -40,16 +42,28 @@ def heatmap(
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:O", title=x), y=alt.Y(f"{y}:O", title=y), tooltip=_tooltip(frame)
+        x=alt.X(f"{x}:O", title=x, **_places(frame[x])),
+        y=alt.Y(f"{y}:O", title=y, **_places(frame[y])),
+        tooltip=_tooltip(frame),
     )
     color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or value)
     layers = [base.mark_rect(strokeWidth=2).encode(color=color)]
     if null is not None:
-        layers.append(_framed(base, frame, value, null))
+        layers += _framed(base, frame, value, null)
     if numbers or (numbers is None and len(frame) <= 96):
         layers.append(_written(base, frame, value, low, high))
     height = height or max(40, 34 * frame[y].nunique())
-    return alt.layer(*layers).properties(width=WIDTH, height=height)
+    made = alt.layer(*layers).properties(width=WIDTH, height=height)
+    full = frame[x].nunique() * frame[y].nunique()
+    blank = frame[value].isna().any() or len(frame) % full
+    return made.properties(view=alt.ViewBackground(fill=BLANK)) if blank else made
+
+
+def _places(values: pd.Series) -> dict[str, Any]:
+    """Order and scale of one side of a map: every number from 0 on, or names as they are told."""
+    if pd.api.types.is_integer_dtype(values):
+        return {"scale": alt.Scale(domain=list(range(int(values.max()) + 1)))}
+    return {"sort": list(dict.fromkeys(values))}
 
 
 def _scale(low: float, high: float) -> alt.Scale:
@@ -60,12 +74,15 @@ def _scale(low: float, high: float) -> alt.Scale:
     return alt.Scale(scheme="blueorange", domain=[-bound, bound])
 
 
-def _framed(base: alt.Chart, frame: pd.DataFrame, value: str, null: str) -> alt.Chart:
-    """Frames round the cells that `null` marks, or that lie above it."""
+def _framed(base: alt.Chart, frame: pd.DataFrame, value: str, null: str) -> list[alt.Chart]:
+    """Frames round the cells that `null` marks, or that lie above it: white in black, seen on
+    every colour."""
     told = frame[null].dtype == bool
     above = f"datum['{null}']" if told else alt.datum[value] > alt.datum[null]
-    mark = {"filled": False, "fillOpacity": 0, "stroke": "currentColor", "strokeWidth": 2}
-    return base.transform_filter(above).mark_rect(**mark)
+    marked = base.transform_filter(above)
+    mark = {"filled": False, "fillOpacity": 0}
+    inks = (("black", 4), ("white", 2))
+    return [marked.mark_rect(stroke=ink, strokeWidth=width, **mark) for ink, width in inks]
 
 
 def _written(
@@ -77,7 +94,10 @@ def _written(
     dark = alt.datum[value] < (low + high) / 2 if low >= 0 else diverging
     ink = alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
     digits = "d" if pd.api.types.is_integer_dtype(frame[value]) else ".2f"
-    return base.mark_text(fontSize=11).encode(text=alt.Text(f"{value}:Q", format=digits), color=ink)
+    there = base.transform_filter(alt.expr.isValid(alt.datum[value]))
+    return there.mark_text(fontSize=11).encode(
+        text=alt.Text(f"{value}:Q", format=digits), color=ink
+    )
 
 
 def pattern(
@@ -134,17 +154,18 @@ def scatter(
     height: int = 340,
 ) -> alt.LayerChart:
     """One point per row; hover shows every column. `label` names a column written beside the
-    points."""
+    points, and a click on the legend leaves one colour alone."""
+    room = alt.Scale(zero=False, nice=True, padding=10)  # no mark lies on the edge
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=8)),
-        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False, nice=True)),
+        x=alt.X(f"{x}:Q", scale=room, axis=alt.Axis(tickCount=8)),
+        y=alt.Y(f"{y}:Q", scale=room),
     )
     extra: dict[str, Any] = {"tooltip": _tooltip(frame)}
     if color:
-        extra["color"] = alt.Color(f"{color}:N")
+        extra["color"] = alt.Color(f"{color}:N", scale=colors(frame[color].tolist()))
     if shape:
-        extra["shape"] = alt.Shape(f"{shape}:N")
-    layers: list[alt.Chart] = [base.mark_point(opacity=0.85).encode(**extra)]
+        extra["shape"] = alt.Shape(f"{shape}:N", sort=None)
+    layers: list[alt.Chart] = [_isolated(base.mark_point().encode(**extra), color)]
     if diagonal:
         ends = pd.DataFrame(
             {x: [float(frame[[x, y]].min().min()), float(frame[[x, y]].max().max())]}
@@ -174,7 +195,8 @@ def curves(
     """Lines of `y` over `x` (training steps, say): a colour per `series`, a line per `seed`, a band
     `low` to `high`.
 
-    `rules` draws labelled vertical lines at values of `x`. Step 0 cannot stand on a log axis: use
+    `rules` draws labelled vertical lines at values of `x`; a click on the legend leaves one series
+    alone. Step 0 cannot stand on a log axis: use
     `symlog`.
     """
     if scale == "log" and (frame[x] <= 0).any():
@@ -185,7 +207,7 @@ def curves(
         x=alt.X(f"{x}:Q", scale=alt.Scale(type=scale), axis=_axis(scale, float(frame[x].max())))
     )
     base = (
-        base.encode(color=alt.Color(f"{series}:N"))
+        base.encode(color=alt.Color(f"{series}:N", scale=colors(frame[series].tolist())))
         if series
         else base.encode(color=alt.value(PALETTE[0]))
     )
@@ -197,11 +219,10 @@ def curves(
                 y=alt.Y(f"{low}:Q", title=y), y2=f"{high}:Q", detail=detail
             )
         )
-    layers.append(
-        base.mark_line(opacity=0.8).encode(
-            y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=y), detail=detail
-        )
+    line = base.mark_line().encode(
+        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=y), detail=detail
     )
+    layers.append(_isolated(line, series))
     layers.append(
         base.mark_point(size=110, opacity=0).encode(y=f"{y}:Q", tooltip=_tooltip(frame))
     )  # a wide target for the pointer
@@ -227,7 +248,8 @@ def intervals(
     )
     if color:
         base = base.encode(
-            color=alt.Color(f"{color}:N", sort=None), yOffset=alt.YOffset(f"{color}:N", sort=None)
+            color=alt.Color(f"{color}:N", scale=colors(frame[color].tolist())),
+            yOffset=alt.YOffset(f"{color}:N", sort=None),
         )
     else:
         base = base.encode(color=alt.value(PALETTE[0]))
@@ -259,21 +281,48 @@ def small_multiples(
     shared: bool = True,
 ) -> alt.FacetChart:
     """The same chart once per value of the column `by`, on shared axes unless `shared` is False."""
-    panel = chart.properties(width=(WIDTH - 60) // columns - 20, height=height)
-    faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None), columns=columns)
-    if (
-        markup.table(chart)[by].nunique() % columns
-    ):  # or the places that no panel fills would show an axis
+    width = (WIDTH - 60) // columns - 20
+    panel = _without_crowded(chart, width).properties(width=width, height=height)
+    told = list(dict.fromkeys(markup.table(chart)[by].tolist()))
+    faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None, sort=told), columns=columns)
+    if len(told) % columns:  # or the places that no panel fills would show an axis
         faceted = faceted.resolve_axis(x="independent")
     return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
 
 
+def _without_crowded(
+    chart: alt.Chart | alt.LayerChart, width: float | int
+) -> alt.Chart | alt.LayerChart:
+    """The chart without numbers in cells that are too narrow to hold them; hover tells them."""
+    if not isinstance(chart, alt.LayerChart) or width / _columns(chart) >= LEAST_CELL:
+        return chart
+    made = chart.copy(deep=False)
+    made.layer = [part for part in chart.layer if getattr(part.mark, "type", None) != "text"]
+    return made
+
+
+def _columns(chart: alt.LayerChart) -> int:
+    """How many cells stand side by side in a map; 1 in what is none."""
+    field = getattr(chart.layer[0].encoding.x, "shorthand", "")
+    return markup.table(chart)[field[:-2]].nunique() if str(field).endswith(":O") else 1
+
+
 def _axis(scale: str, high: float) -> alt.Axis:
-    """Numbers written out; on a logarithmic axis only at zero and the powers of ten."""
+    """Numbers written out; on a logarithmic axis at zero and at 1, 2 and 5 times powers of ten."""
     if scale == "linear":
         return alt.Axis(format=",~f")
-    powers = [10.0**k for k in range(int(np.log10(max(high, 1))) + 1)]
-    return alt.Axis(format=",~f", values=[0.0, *powers] if scale == "symlog" else powers)
+    powers = 10.0 ** np.arange(int(np.log10(max(high, 1))) + 1)
+    ticks = [float(tick) for tick in np.outer(powers, (1, 2, 5)).ravel() if tick <= high]
+    return alt.Axis(format=",~f", values=[0.0, *ticks] if scale == "symlog" else ticks)
+
+
+def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
+    """Marks that fade while another series is chosen in the legend."""
+    if series is None:
+        return marks
+    chosen = alt.selection_point(fields=[series], bind="legend")
+    opacity = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1))
+    return marks.encode(opacity=opacity).add_params(chosen)
 
 
 def _rules(x: str, rules: Mapping[str, float | int]) -> list[alt.Chart]:

@@ -259,10 +259,12 @@ def _meant(said: Iterable[Mapping | None]) -> Tensor:
 
 
 def _silence(said: list, heads: int) -> list[Clamp]:
-    kinds = {0: SilenceFirst, 1: SilenceSecond}
-    layers = [[one if one and one["layer"] == layer else None for one in said] for layer in kinds]
-    pairs = zip(kinds.values(), layers, strict=True)
-    return [kind(_mask(own, heads)) for kind, own in pairs if any(own)]
+    made: list[Clamp] = []
+    for layer, kind in ((0, SilenceFirst), (1, SilenceSecond)):
+        own = [one if one and one["layer"] == layer else None for one in said]
+        if any(own):
+            made.append(kind(_mask(own, heads)))
+    return made
 
 
 WORDS: dict[str, Callable[[list, int], list[Clamp]]] = {

@@ -95,7 +95,8 @@ def main() -> None:
     record["rows"] += measured(sys.executable, "relation_index", str(max(1, options.repeats // 3)))[
         "rows"
     ]
-    record["rows"] += measured(sys.executable, "training", str(options.repeats))["rows"]
+    for name in ("training", "fewshot"):
+        record["rows"] += measured(sys.executable, name, str(options.repeats))["rows"]
     if why:
         record["setting"]["Peer"] = f"TransformerLens 4 was not measured: {why}"
     print(write_json(BENCHMARKS, record).relative_to(ROOT))

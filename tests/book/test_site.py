@@ -117,12 +117,15 @@ def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     """Each verdict beside its nearest null, marked where its rule was changed."""
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
     counts = "Olsson et al. 2022: 2 claims judged in this run; 1 reproduced, 1 not testable here."
-    assert counts in home.text and counts in rules.text
-    found = home.select(".bk-scoreboard tbody tr")
+    assert counts in rules.text
+    assert "1 reproduced, 1 not testable here" in home.select_one(".bk-bar-label").text
+    cards = [[line.text for line in card.select("p")] for card in home.select(".bk-card")]
+    assert len(cards) == 1 and cards[0][0].startswith("1. ")
+    found = rules.select(".bk-overview tbody tr")
     rows = [[cell.text for cell in row.select("td")] for row in found]
     assert [row[1] for row in rows] == ["reproduced rule revised", "not testable here"]
-    assert rows[0][0].startswith("O901 Scores") and rows[0][3] == "1 tiny"
-    assert rows[0][2] == "shifted: not reproduced (0.1)"
+    assert rows[0][0] == "O901" and rows[0][2].startswith("Scores") and rows[0][-1] == "1"
+    assert rows[0][-2] == "shifted: not reproduced (0.1)"
     assert "0.5 [0.4, 0.6], n = 48, seeds 0, 1, 2" in rules.text
     assert "above 0.25" in rules.text and "half of the expected mean" in rules.text
     assert "above 0.45" in rules.select_one("details.bk-past").text
@@ -187,7 +190,7 @@ def test_prose_of_a_chapter_is_taken_fresh_and_its_outputs_stay(built_project, t
     page, before = (
         soup(home / "runs" / "tiny" / "site" / CHAPTER) for home in (folder, built_project)
     )
-    assert page.h1.text.startswith("A small chapter") and "# Again." in page.text
+    assert page.h1.text.startswith("1. A small chapter") and "# Again." in page.text
     assert [str(f) for f in page.select("figure")] == [str(f) for f in before.select("figure")]
     assert "Values of this run" in str(page)
 

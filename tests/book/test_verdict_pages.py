@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
 from lib.measures.statistics import Estimate, Rate
 from lib.report import claims
-from pipeline import verdicts
+from pipeline import home, numbers, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUND = {"light": "#ffffff", "dark": "#14181e"}  # of the theme's pages
@@ -71,8 +72,8 @@ def table(page: str, style: str) -> list[list[str]]:
     return [[cell.get_text(" ", strip=True) for cell in row.select("td")] for row in rows]
 
 
-def test_the_scoreboard_counts_papers_and_questions_of_ours_apart(found):
-    page = verdicts.scoreboard(found)
+def test_the_claims_page_counts_papers_and_questions_of_ours_apart(found):
+    page = verdicts.rules(CLAIMS, found)
     counts = (
         "4 claims judged in this run; 1 reproduced, 1 partly, 1 undecided, 1 not testable here."
     )
@@ -80,20 +81,55 @@ def test_the_scoreboard_counts_papers_and_questions_of_ours_apart(found):
     assert "- **Questions of ours**: 1 judged in this run; 1 not reproduced." in page
 
 
-def test_every_row_has_its_null_beside_it(found):
-    rows = {row[0].split()[0]: row for row in table(verdicts.scoreboard(found), "bk-scoreboard")}
-    assert rows["R1"][1:] == ["reproduced", "untrained: not reproduced (0.1)", "4 some name"]
+def test_every_row_has_its_null_and_its_chapter_beside_it(found):
+    rows = {row[0]: row for row in table(verdicts.rules(CLAIMS, found), "bk-overview")}
+    assert rows["R1"][1] == "reproduced" and rows["R1"][-1] == "4"
+    assert "untrained: not reproduced (0.1)" in rows["R1"][-2]
     assert rows["R2"][1] == "partly: 1 of 2 parts rule revised"
-    assert rows["R3"][1:3] == ["undecided", "untrained: reproduced (0.8)"]
-    assert rows["R5"][1:3] == ["not testable here", "–"]
+    assert rows["R3"][1] == "undecided" and rows["R3"][-2] == "untrained: reproduced (0.8)"
+    assert rows["R5"][1] == "not testable here" and rows["R5"][-2] == "–"
 
 
-def test_the_null_that_comes_nearest_to_passing_is_shown(found):
-    row = dict(found["R1"])
-    part = row["parts"]["all"]
-    far, near = part["nulls"][0], part["nulls"][0] | {"name": "other heads", "verdict": "partly"}
-    row["parts"] = {"all": part | {"nulls": [far, near]}}
-    assert "other heads: partly (0.1)" in verdicts.scoreboard({"R1": row})
+def test_the_home_page_has_a_bar_a_paper_and_the_findings_it_names(found, tmp_path):
+    bars = BeautifulSoup(home.bars(found), "html.parser")
+    widths = [part["style"] for part in bars.select(".bk-bar")[0].select("span")]
+    assert widths == ["flex:1"] * 4 and len(bars.select(".bk-bar")) == 2
+    assert "1 reproduced, 1 partly, 1 undecided, 1 not testable here" in bars.text
+    named = tmp_path / "home.yml"
+    named.write_text("findings: [R3, R1, X9]")
+    lines = BeautifulSoup(home.findings(named, found), "html.parser").select("li")
+    assert [line.a.text for line in lines] == ["R3", "R1"]
+    assert lines[0].text.startswith("undecided")
+
+
+def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
+    words = "# Some name\n\n*Is it so?*\n\n" + 360 * "word "
+    chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(words)])
+    nbformat.write(chapter, tmp_path / "04_some_name.ipynb")
+    results = tmp_path / "results" / "04_some_name"
+    results.mkdir(parents=True)
+    (results / "provenance.json").write_text('{"wall_seconds": 90}')
+    card = BeautifulSoup(home.chapters(["04_some_name"], tmp_path, tmp_path, found), "html.parser")
+    assert [line.text for line in card.select("p")] == [
+        "4. Some name",
+        "Is it so?",
+        "1 reproduced, 1 partly, 1 not reproduced, 1 undecided, 1 not testable here",
+        "2 min to read, 1.5 to run",
+    ]
+
+
+def test_chapters_get_their_number_and_links_where_prose_names_them():
+    cells = [
+        nbformat.v4.new_markdown_cell("# Title\n\nAs chapter 2 says; [chapter 2](x), `chapter 2`."),
+        nbformat.v4.new_markdown_cell("Chapter 3 and chapter 1 and chapter 7."),
+    ]
+    made = numbers.numbered(
+        nbformat.v4.new_notebook(cells=cells), "03_here", ["01_a", "02_b", "03_here"]
+    )
+    first, second = (cell.source for cell in made.cells)
+    link = "[chapter 2](02_b.ipynb)"
+    assert first == f"# 3. Title\n\nAs {link} says; [chapter 2](x), `chapter 2`."
+    assert second == "Chapter 3 and [chapter 1](01_a.ipynb) and chapter 7."
 
 
 def test_the_claims_page_has_parts_nulls_rates_and_the_past(found):

@@ -112,6 +112,7 @@ def test_it_is_shown_lists_and_translations(series, runs):
     scored = numbers(results / "your-model.csv")
     assert (
         len(scored) == N_HEADS
-        and scored["category right"].between(0, 1).all()
-        and scored["category excess"].nunique() > 1
+        and scored["excess"].between(-1, 1).all()
+        and scored["excess"].nunique() > 1
+        and scored["translation"].nunique() > 1
     )

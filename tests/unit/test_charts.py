@@ -110,11 +110,7 @@ def test_markup_names_no_other_host_and_cannot_be_broken_out_of(heads):
 
 def test_heatmap_frames_exactly_the_cells_above_the_null(heads):
     svg = picture(markup.html(charts.heatmap(heads, "score", null="null"), "a", "b"))
-    assert (
-        svg.count('fill-opacity="0" stroke="currentColor"')
-        == int((heads.score > heads.null).sum())
-        > 0
-    )
+    assert svg.count('fill-opacity="0" stroke="white"') == int((heads.score > heads.null).sum()) > 0
 
 
 def test_heatmap_of_both_signs_is_centred_at_zero(heads):
@@ -176,10 +172,42 @@ def test_palette_stands_out_on_both_grounds():
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
-    for colour in theme.PALETTE:
+    for colour in {*theme.PALETTE, *theme.OWN.values()}:
         for ground in ("#ffffff", "#121212"):
             high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
-            assert (high + 0.05) / (low + 0.05) >= 2.8, (colour, ground)
+            assert (high + 0.05) / (low + 0.05) >= 3, (colour, ground)
+
+
+def test_a_series_has_its_own_colour_wherever_it_is_told_and_others_take_what_is_left(steps):
+    told = ["constant rate", "2 layers", "1 layer"]
+    scale = theme.colors(told).to_dict()
+    assert scale["domain"] == told
+    assert scale["range"][1:] == [theme.OWN["2 layers"], theme.OWN["1 layer"]]
+    assert len(set(scale["range"])) == 3
+    drawn = charts.curves(steps.assign(model="2 layers"), "step", "loss", series="model").to_dict()
+    color = drawn["layer"][0]["encoding"]["color"]
+    assert color["scale"]["range"] == [theme.ORANGE]
+
+
+def test_an_axis_of_heads_leaves_out_none_and_names_keep_their_order(heads):
+    some = heads[heads["head"] != 2].assign(relation="subj")
+    map_ = charts.heatmap(some, "score", y="relation").to_dict()
+    encoding = map_["layer"][0]["encoding"]
+    assert encoding["x"]["scale"]["domain"] == [0, 1, 2, 3]
+    some = pd.concat([some, some.assign(relation="mod")])
+    encoding = charts.heatmap(some, "score", y="relation").to_dict()["layer"][0]["encoding"]
+    assert encoding["y"]["sort"] == ["subj", "mod"]
+
+
+def test_numbers_leave_cells_that_are_too_narrow(heads):
+    panel = charts.heatmap(heads.assign(kind="a"), "score", numbers=True)
+    marks = [
+        layer["mark"]["type"]
+        for layer in charts.small_multiples(panel, "kind", columns=6).to_dict()["spec"]["layer"]
+    ]
+    assert "text" not in marks
+    wide = charts.small_multiples(panel, "kind", columns=1).to_dict()["spec"]["layer"]
+    assert "text" in [layer["mark"]["type"] for layer in wide]
 
 
 def test_the_bundle_keeps_its_names_to_itself():

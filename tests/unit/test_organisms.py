@@ -97,6 +97,7 @@ def test_keys_can_lean_on_a_token_further_back():
     torch.testing.assert_close(smeared[:, :, 2:], (key[:, :, 2:] + key[:, :, :-2]) / 2)
 
 
+@torch.no_grad()
 def test_alpha_far_above_zero_is_no_smear_and_alpha_trains():
     plain, smeared, tokens = organism(), organism(smeared=True), some_tokens()
     smeared.load_state_dict(plain.state_dict(), strict=False)

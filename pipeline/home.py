@@ -1,0 +1,115 @@
+"""What the home page shows of a run: a head to play with, findings, counts, and a card a chapter.
+
+Nothing in it is written by hand but which claims are named first (`book/home.yml`): words come from
+the claims, the chapters' first lines and their results.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import yaml
+
+from lib.report import attention_text
+from pipeline import numbers, verdicts
+from pipeline.verdicts import Row
+
+READ = (
+    Path("01_induction_heads") / "organism-pattern.csv"
+)  # a head of chapter 1, for the first look
+WORDS_A_MINUTE = 180
+
+
+def reader(results: Path) -> str:
+    """The head of chapter 1 that matches most, as text to play with; nothing if it has not run."""
+    if not (results / READ).is_file():
+        return ""
+    looks = pd.read_csv(results / READ)
+    name = next(name for name in looks.name if "matches" in name)
+    looks = looks[looks.name == name]
+    places = {side: looks[side].str.split(" ", n=1) for side in ("query", "key")}
+    query, key = (places[side].str[0].astype(int) for side in ("query", "key"))
+    tokens = looks.assign(place=query, word=places["query"].str[1]).drop_duplicates("place")
+    tokens = tokens.sort_values("place").word.tolist()
+    pattern = pd.crosstab(query, key, looks.attention, aggfunc="sum").fillna(0)
+    shares = pattern.reindex(index=range(len(tokens)), columns=range(len(tokens)), fill_value=0)
+    return attention_text.row(shares.to_numpy(), tokens, "home", name.split()[0]) + "\n"
+
+
+def findings(named: Path, found: dict[str, Row]) -> str:
+    """A line for each claim that `named` lists and the run has judged: what, and what came out."""
+    ids = yaml.safe_load(named.read_text())["findings"]
+    lines = [_finding(found[name]) for name in ids if name in found]
+    return f'<ul class="bk-findings">{"".join(lines)}</ul>\n' if lines else ""
+
+
+def _finding(row: Row) -> str:
+    link = f"chapters/{row['chapter']}.html#claim-{row['id']}"
+    said = html.escape(row["statement"])
+    return f'<li>{verdicts.badge(row)} <a href="{link}">{row["id"]}</a> {said}</li>'
+
+
+def bars(found: dict[str, Row]) -> str:
+    """A bar for each paper's claims and one for questions of ours, in the colours of verdicts, with
+    the counts in words."""
+    if not found:
+        return "No claim has been judged in this run yet.\n"
+    return "".join(_bar(name, rows) for name, rows in verdicts.groups(found.values())) + "\n"
+
+
+def _bar(name: str, rows: list[Row]) -> str:
+    counted = Counter(row["verdict"] for row in rows)
+    there = [verdict for verdict in verdicts.ORDER if counted[verdict]]
+    parts = "".join(
+        f'<span class="bk-{verdict.replace(" ", "-")}" style="flex:{counted[verdict]}"></span>'
+        for verdict in there
+    )
+    said = ", ".join(f"{counted[verdict]} {verdict}" for verdict in there)
+    label = f'<p class="bk-bar-label"><strong>{html.escape(name)}</strong>: {said}</p>'
+    return f'{label}<div class="bk-bar" aria-hidden="true">{parts}</div>'
+
+
+def chapters(names: Iterable[str], sources: Path, run: Path, found: dict[str, Row]) -> str:
+    """A card a chapter: number, title, its question, its verdicts, minutes to read and to run."""
+    made = "".join(_card(name, sources, run, found) for name in names)
+    return f'<div class="bk-cards">{made}</div>\n'
+
+
+def _card(name: str, sources: Path, run: Path, found: dict[str, Row]) -> str:
+    notebook = nbformat.read(sources / f"{name}.ipynb", 4)
+    title, question = opening(notebook)
+    counted = Counter(row["verdict"] for row in found.values() if row["chapter"] == name)
+    said = ", ".join(f"{counted[v]} {v}" for v in verdicts.ORDER if counted[v])
+    times = f"{minutes_to_read(notebook)} min to read{_to_run(run / 'results' / name)}"
+    link = f'<a href="chapters/{name}.html">{numbers.number(name)}. {html.escape(title)}</a>'
+    return (
+        f'<div class="bk-card"><p>{link}</p><p>{html.escape(question)}</p>'
+        f'<p class="bk-small">{html.escape(said)}</p><p class="bk-small">{times}</p></div>'
+    )
+
+
+def opening(notebook: Any) -> tuple[str, str]:
+    """A chapter's title and its question, the first two lines that it says."""
+    lines = [line.strip() for line in notebook.cells[0].source.splitlines() if line.strip()]
+    return lines[0].lstrip("# "), lines[1].strip("*") if len(lines) > 1 else ""
+
+
+def minutes_to_read(notebook: Any) -> int:
+    """Minutes for the prose, at an unhurried pace; at least one."""
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    return max(1, round(sum(len(re.findall(r"\w+", text)) for text in prose) / WORDS_A_MINUTE))
+
+
+def _to_run(results: Path) -> str:
+    file = results / "provenance.json"
+    if not file.is_file():
+        return ""
+    seconds = yaml.safe_load(file.read_text())["wall_seconds"]
+    return f", {seconds / 60:.1f} to run"
