@@ -151,13 +151,15 @@ def after_the_fact(found: Clamped, p) -> Progress:
     """Clamp at each snapshot all but one subcircuit of a run that was trained without a clamp."""
     t, name = found.recipes["fewshot"], f"head {LIVE}"
     shown, asked = t.sequences(p), {"whole": {}} | {k: said for k, (_, said) in AFTER.items()}
+    kept = t.steps(name)
+    steps = [*kept[::2], *kept[-1:]] if len(kept) % 2 == 0 else kept[::2]
     every = [
         fewshot_circuit.outcome(t, [name] * len(asked), shown, list(asked.values()), step=step)
-        for step in t.steps(name)
+        for step in steps
     ]
     losses = torch.stack([one.losses for one in every], -1).double()
-    steps = torch.tensor(t.steps(name), dtype=torch.double)
-    return Progress(steps, dict(zip(asked, losses, strict=True)))
+    at = torch.tensor(steps, dtype=torch.double)
+    return Progress(at, dict(zip(asked, losses, strict=True)))
 
 
 # --- frames ---

@@ -53,8 +53,7 @@ def _train(recipe: RunsRecipe, seed: int, given: Sequence[Runs]) -> Float[Tensor
     for frozen in (model.example, model.first):
         frozen.requires_grad_(False)
     below = Runs(*_sizes(model), [torch.Generator()] * model.runs)
-    states = [one.state_dict() for one in given]
-    below.load_state_dict({name: torch.cat([s[name] for s in states]) for name in states[0]})
+    below.load_state_dict(_stacked([one.state_dict() for one in given]))
     clamps = clamping.of([variant.clamps for variant in recipe.variants])
     clamps.append(clamping.Graft(torch.ones(model.runs, dtype=torch.bool), below))
     adam = run_training.optimiser(recipe, model)
@@ -63,6 +62,14 @@ def _train(recipe: RunsRecipe, seed: int, given: Sequence[Runs]) -> Float[Tensor
         run_training.train_step(model, adam, next(stream), clamps) for _ in range(recipe.steps)
     ]
     return torch.tensor(losses)
+
+
+def _stacked(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Weights of single runs as those of runs side by side."""
+    stacked = {}
+    for name in states[0]:
+        stacked[name] = torch.cat([state[name] for state in states])
+    return stacked
 
 
 def _sizes(model: Runs) -> tuple[int, int]:

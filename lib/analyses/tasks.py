@@ -7,7 +7,7 @@ whole, B and C of a seed for each task, as smoothed losses; `Tasks.later` compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -184,14 +184,14 @@ def _whole(found: dict[str, fewshot_circuit.Trained], task: str) -> learning.Cur
     return clamped.curve_of(found["fewshot_labels"], task)
 
 
-def delays(
-    found: Mapping[tuple[str, str], Sequence[Interval]], seeds: Sequence[int]
-) -> pd.DataFrame:
-    """Doublings with their intervals: columns change, doublings, low, high, seed."""
+def delays(every: Sequence[Tasks]) -> pd.DataFrame:
+    """Doublings by which B and C learn later with the most classes or labels than with the fewest:
+    columns change, doublings, low, high, seed."""
     rows = []
-    for (part, series), intervals in found.items():
-        for seed, one in zip(seeds, intervals, strict=True):
-            value, low, high = map(float, one)
-            told = {"doublings": value, "low": low, "high": high, "seed": seed}
-            rows.append({"change": f"{part}, more {series}", **told})
+    for series, ends in (("classes", BY_CLASSES[::2]), ("labels", BY_LABELS[::2])):
+        for part in SUBCIRCUITS:
+            for found in every:
+                value, low, high = map(float, found.later(part, ends))
+                told = {"doublings": value, "low": low, "high": high, "seed": found.seed}
+                rows.append({"change": f"{part}, more {series}", **told})
     return pd.DataFrame(rows)

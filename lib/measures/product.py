@@ -60,7 +60,12 @@ def gradient(
     now: Float[Tensor, "3 draw dimension"], target: Float[Tensor, "3 draw dimension"]
 ) -> Float[Tensor, "3 draw dimension"]:
     """Of that loss, by each of the three vectors."""
-    own, both = torch.linalg.vecdot(now, now), torch.linalg.vecdot(now, target)
-    others = [[j for j in range(3) if j != i] for i in range(3)]
-    own, both = (torch.stack([x[pair].prod(0) for pair in others]) for x in (own, both))
+    own, both = (_of_others(torch.linalg.vecdot(now, x)) for x in (now, target))
     return (own[..., None] * now - both[..., None] * target) / now.shape[-1] ** 3
+
+
+def _of_others(products: Float[Tensor, "3 draw"]) -> Float[Tensor, "3 draw"]:
+    """For each of three numbers, the product of the two others."""
+    return torch.stack(
+        [products[[1, 2]].prod(0), products[[0, 2]].prod(0), products[[0, 1]].prod(0)]
+    )

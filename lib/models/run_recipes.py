@@ -134,6 +134,12 @@ def _on(name: str, labels: int, classes: int = CLASSES[0], **clamps: dict[str, A
     return Variant(name=name, clamps=clamps, classes=classes, labels=labels)
 
 
+def _alone(part: str, clamps: dict[str, dict[str, Any]]) -> list[Variant]:
+    """A part of the circuit on all tasks, the rest clamped."""
+    by_classes = [_on(f"{part}, {n} classes", LABELS[0], n, **clamps) for n in CLASSES]
+    return by_classes + [_on(f"{part}, {n} labels", n, **clamps) for n in LABELS[1:]]
+
+
 _ALL += (
     RunsRecipe(
         name="fewshot_classes",  # at half the rate, where the change of one run is less noisy
@@ -152,14 +158,7 @@ _ALL += (
     ),
     RunsRecipe(
         name="fewshot_parts",
-        variants=tuple(
-            _on(f"{part}, {name}", labels, classes, **clamps)
-            for part, clamps in (("B", LAYER_ONE_AND_COPY), ("C", MATCH))
-            for name, classes, labels in (
-                *((f"{n} classes", n, LABELS[0]) for n in CLASSES),
-                *((f"{n} labels", CLASSES[0], n) for n in LABELS[1:]),
-            )
-        ),
+        variants=(*_alone("B", LAYER_ONE_AND_COPY), *_alone("C", MATCH)),
         steps=1000,
         snapshots=grid(1000, 1000),
         classes=CLASSES[-1],
