@@ -33,6 +33,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
 
 
+@pytest.hookimpl(tryfirst=True)  # before fixtures, which would train what is missing
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a finished book must show is asked of its models, and of no others: without them a test
+    skips, and names the first that is missing."""
+    from lib import profiles
+    from lib.models import store
+
+    marker = item.get_closest_marker("trained")
+    if marker is None:
+        return
+    profile = profiles.load(ROOT / "params" / "embedded.yaml")
+    for name in marker.args:
+        for place in store.places(store.recipe_of(name, profile), profile.seeds, profile):
+            if not (place / store.DONE).exists():
+                pytest.skip(f"no trained {place.name}: make book trains it")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

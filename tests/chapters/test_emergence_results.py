@@ -1,8 +1,4 @@
-"""What the world's organisms must show on the axis of training, under the default profile.
-
-Models that an earlier run of the book has trained are used; one that is missing is trained here and
-kept for it.
-"""
+"""What the world's organisms must show on the axis of training, under the default profile."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ FEW = {"course_documents": 8, "course_texts": 16, "course_prompts": 48, "vector_
 P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
     update={"runs_dir": str(ROOT / "runs"), **FEW}
 )
-pytestmark = pytest.mark.timeout(900)  # one training where nothing is there yet
+pytestmark = pytest.mark.trained("world")
 
 
 @pytest.fixture(scope="module")

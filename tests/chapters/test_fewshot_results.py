@@ -1,9 +1,5 @@
 """What the few-shot models must show under the default profile, in every seed: held on numbers, not
-on pictures.
-
-Models that an earlier run of the book has trained are used; those that are missing are trained here
-and kept for it.
-"""
+on pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
     update={"runs_dir": str(ROOT / "runs"), "fewshot_sequences": 500}
 )
-pytestmark = pytest.mark.timeout(900)  # three trainings of a minute or two where nothing is there
+pytestmark = pytest.mark.trained("fewshot")
 
 
 @pytest.fixture(scope="module", params=P.seeds)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
     update={"runs_dir": str(ROOT / "runs"), "trajectory_texts": 8}
 )
-pytestmark = pytest.mark.timeout(900)  # trainings where nothing is there yet
+pytestmark = pytest.mark.trained("world")
 SHOTS, PROMPTS = 20, 96
 
 

@@ -1,9 +1,5 @@
 """What the book's own models must show under the default profile, in every seed: held on numbers,
-not on pictures.
-
-Models that an earlier run of the book has trained are used; those that are missing are trained here
-and kept for it.
-"""
+not on pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
     update={"runs_dir": str(ROOT / "runs"), "texts": 48}
 )
-pytestmark = pytest.mark.timeout(900)  # nine short trainings where nothing is there yet
+trained = pytest.mark.trained("one_layer", "two_layer", "one_layer_smeared")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +47,7 @@ def test_the_default_profile_has_three_seeds():
     assert len(set(P.seeds)) >= 3 and P.training_scale == 1
 
 
+@trained
 @pytest.mark.parametrize("name", ["two_layer", "one_layer_smeared"])
 @pytest.mark.parametrize("seed", P.seeds)
 def test_heads_form_in_a_window_that_holds_most_of_in_context_learning(name, seed, followed):
@@ -60,6 +57,7 @@ def test_heads_form_in_a_window_that_holds_most_of_in_context_learning(name, see
     assert share_formed(run) > 0.5 and float(run.scores[:, -1].mean()) < -3
 
 
+@trained
 @pytest.mark.parametrize("seed", P.seeds)
 def test_one_plain_layer_does_not(seed, followed):
     run = followed["one_layer", seed]
@@ -68,6 +66,7 @@ def test_one_plain_layer_does_not(seed, followed):
     assert run.scores[:, -1].mean() > 0.5 * deeper.scores[:, -1].mean()
 
 
+@trained
 @pytest.mark.parametrize("seed", P.seeds)
 def test_induction_heads_of_two_layers_sit_in_the_second(seed, followed):
     """A first-layer head has nobody to tell it what stood before a place."""
@@ -75,6 +74,7 @@ def test_induction_heads_of_two_layers_sit_in_the_second(seed, followed):
     assert last[1].max() > 0.6 and last[0].max() < 0.2
 
 
+@trained
 @pytest.mark.parametrize("seed", P.seeds)
 def test_smeared_keys_bring_the_change_forward(seed, followed):
     onset = {

@@ -1,10 +1,4 @@
-"""What the organisms of the generated world must show under the default profile, in every seed.
-
-Models that an earlier run of the book has trained are used. Of those that are missing the first is
-trained here and kept
-for it; the others cost minutes, are left to the book, whose verdict R2-calibrated asks the same of
-all, and skip by name.
-"""
+"""What the organisms of the generated world must show under the default profile, in every seed."""
 
 from __future__ import annotations
 
@@ -15,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import files, profiles
+from lib import profiles
 from lib.analyses import detection, relation_maps
 from lib.data import fewshot, gold, lexicon, triplets
 from lib.measures.relation_index import CALIBRATED
@@ -26,17 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 P = profiles.load(ROOT / "params" / "embedded.yaml").model_copy(
     update={"runs_dir": str(ROOT / "runs")}
 )
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.parametrize("seed", P.seeds),
-]  # one training where nothing is there yet
+pytestmark = [pytest.mark.trained("world"), pytest.mark.parametrize("seed", P.seeds)]
 
 
 @cache
 def organism(seed: int):
-    run = training.directory(training.RECIPES["world"], seed, files.store(P))
-    if seed != P.seeds[0] and not (run / training.DONE).exists():
-        pytest.skip(f"no trained organism {run.name}: make book trains it")
     torch.set_num_threads(1)
     return opening.open_organism("world", seed, P)
 
