@@ -236,8 +236,8 @@ def generalised(found: Clamped, name: str, p, kind: str) -> Float[Tensor, "seque
 
 
 def time_after(progress: Progress, part: str, rng: np.random.Generator, resamples: int) -> Interval:
-    """Steps until a curve of after the fact is learnt, the last where it never is; sequences are
-    resampled."""
+    """Steps until a curve of after the fact is learnt, not a number where it never is; sequences
+    are resampled."""
 
     def until(curves: Float[Tensor, "draw snapshot"]) -> Float[Tensor, "draw"]:
         below = curves < learning.LEARNT
@@ -246,7 +246,7 @@ def time_after(progress: Progress, part: str, rng: np.random.Generator, resample
         share = (before - learning.LEARNT) / (before - after)
         steps = progress.steps
         found = (steps[right - 1] + share * (steps[right] - steps[right - 1]))[..., 0]
-        return torch.where(below.any(-1), found, steps[-1])
+        return torch.where(below.any(-1), found, torch.nan)
 
     return statistics.bootstrapped(until, progress.losses[part], rng, resamples)
 

@@ -27,6 +27,7 @@ NEAR = 0.5  # doublings: half of the paper's "1 to 2 thousand steps" to either s
 RISES = 0.1  # the paper's line between a salient index and none
 DEALINGS, TRIALS = 400, 40
 RANDOM, LOSS, OTHER = "random heads", "loss curve", "level of another seed"
+ANYWHERE = "onsets at any snapshot"
 # Claim, part, family, level: who should rise near what.
 NEAR_LEVEL = (
     *(("R8-printed", part, f"{part}, printed", PATTERN) for part in ("facts", "syntax")),
@@ -163,6 +164,17 @@ def share_at_random(run: Timing, part: str, name: str, when: str) -> Estimate:
     family = run.families[name]
     drawn = family.drawn_from(run.course.layer, run.rng, family.rising(RISES))
     return share(run, part, name, when, drawn)
+
+
+def share_of_snapshots(run: Timing, part: str, name: str, when: str) -> Estimate:
+    """The same of as many onsets, each at a snapshot that is drawn: what no preference gives on
+    this grid."""
+    family, event = run.families[name], run.levels[PATTERN]
+    count = sum(int(chosen.sum()) for chosen in family.rising(RISES))
+    dealt = run.rng.choice(run.course.steps[1:].numpy(), (len(event), count))
+    leads = emergence.lead(torch.from_numpy(dealt).to(event), event[:, None])
+    found = statistics.interval(WHEN[when](leads).float().mean(1))
+    return Estimate.of(part, run.course.seed, found, family.units)
 
 
 # --- the same heads? ---

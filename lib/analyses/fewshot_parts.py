@@ -37,7 +37,13 @@ def log_of_ratio(later: float | Tensor, earlier: float | Tensor) -> Tensor:
 
 def middle(times: Sequence[Interval]) -> Interval:
     """Median of times of several runs, and of the ends of their intervals."""
-    return Interval(*(torch.stack(part).median() for part in zip(*times, strict=True)))
+    return Interval(*(_median(torch.stack(part)) for part in zip(*times, strict=True)))
+
+
+def _median(values: Float[Tensor, "run"]) -> Float[Tensor, ""]:
+    """Mean of the two in the middle where their number is even; times may be infinite."""
+    ordered, count = values.sort().values, len(values)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
 @dataclass

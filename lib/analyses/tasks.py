@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ import torch
 
 from lib.analyses import clamped, fewshot_circuit
 from lib.measures import learning, plateaus, statistics
-from lib.measures.statistics import Interval
-from lib.models.run_recipes import CLASSES, LABELS, LIVE
+from lib.measures.statistics import Estimate, Interval
+from lib.models.run_recipes import CLASSES, HEADS, LABELS, LIVE
 
 BY_CLASSES = tuple(f"{n} classes" for n in CLASSES)
 BY_LABELS = tuple(f"{n} labels" for n in LABELS)
@@ -60,6 +60,10 @@ class Tasks:
     def apart(self) -> Interval:
         """The same for one task from two starts: how much runs differ by themselves."""
         return plateaus.later(*self.starts)
+
+    def lone(self, head: int) -> learning.Curve:
+        """The loss of one head of layer 2 that is trained alone, on the first task."""
+        return clamped.curve_of(self.recipes["fewshot"], f"head {head}")
 
     def slowed_more(self, part: str, other: str, tasks: Sequence[str]) -> Interval:
         """Doublings by which a change of the task delays one subcircuit more than another."""
@@ -114,11 +118,31 @@ def fit(curve: learning.Curve) -> tuple[float, float]:
     return float(-slope * 1000 / SEQUENCES), float(1 - left)
 
 
+def straight_fall(curve: learning.Curve) -> Interval:
+    """What `fit` explains of a loss that falls in a straight line, from this curve's start to where
+    it has learnt: no exponential, and no plateau."""
+    last = max(int(plateaus.learnt(curve).value) - curve.start, 3)
+    line = torch.linspace(float(curve.mean[0]), learning.LEARNT, last + 1, dtype=curve.mean.dtype)
+    fallen = learning.Curve(line, torch.zeros_like(line), curve.start)
+    return number(fit(fallen)[1])
+
+
 def dealt_anew(tasks: Tasks, rng: np.random.Generator, rounds: int = 400) -> Interval:
     """Agreement where the whole's times are dealt anew: mean, and the middle 95 %."""
     drawn = torch.tensor([tasks.agreement(rng) for _ in range(rounds)], dtype=torch.double)
     ends = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.double))
     return Interval(drawn.mean(), *ends)
+
+
+def lone_heads(every: Sequence[Tasks], part: str) -> list[list[Estimate]]:
+    """By how much one head learns later than another, both on one task: a trial of every seed for
+    each ordered pair of heads, which differ by nothing that a claim is about."""
+    trials = []
+    for one, other in permutations(range(HEADS), 2):
+        apart = [plateaus.later(found.lone(one), found.lone(other)) for found in every]
+        both = zip(every, apart, strict=True)
+        trials.append([clamped.Parts(found.seed).of(part, value) for found, value in both])
+    return trials
 
 
 def number(value: float) -> Interval:

@@ -40,6 +40,8 @@ def share(curve: learning.Curve) -> Interval:
     """Share of the learning time within a tenth of ln 2, between 0 and 1."""
     above, below = ((1 + sign * learning.NEAR) * learning.LN2 for sign in (1, -1))
     came, left, done = reached(curve, above), reached(curve, below), learnt(curve)
+    if curve.mean[0] < above:  # it begins there, before the first mean
+        came = Interval(*torch.zeros(3, dtype=curve.mean.dtype))
     spent = left.value - came.value, left.low - came.high, left.high - came.low
     times = done.value, done.high, done.low
     shares = (a.clamp(min=0) / b for a, b in zip(spent, times, strict=True))
