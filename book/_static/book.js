@@ -34,7 +34,8 @@
       if (panels(spec) % spec.columns) { // or the places that no panel fills would show an axis
         spec.resolve = Object.assign({}, spec.resolve, { axis: { x: "independent" } });
       }
-      resize(spec.spec, (room - AXIS) / spec.columns - 20);
+      var own = ((spec.resolve || {}).scale || {}).y === "independent"; // an axis a panel, and not one for all
+      resize(spec.spec, own ? room / spec.columns - AXIS : (room - AXIS) / spec.columns - 20);
     } else if (typeof spec.width === "number") {
       resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
     }
