@@ -21,21 +21,20 @@
 
   function fit(spec, room) {
     room = Math.max(LEAST, Math.min(MOST, room));
-    var narrow = room < 560, side = spec.hconcat || spec.concat;
-    if (side || spec.vconcat) {
-      if (side && narrow) { delete spec.hconcat; delete spec.concat; spec.vconcat = side; }
-      (spec.vconcat || side).forEach(function (part) {
-        var most = spec.vconcat ? room - AXIS : (room - AXIS * side.length) / side.length;
+    var narrow = room < 560, beside = spec.hconcat || spec.concat;
+    if (beside || spec.vconcat) {
+      if (beside && narrow) { delete spec.hconcat; delete spec.concat; spec.vconcat = beside; }
+      (spec.vconcat || beside).forEach(function (part) {
+        var most = spec.vconcat ? room - AXIS : (room - AXIS * beside.length) / beside.length;
         if (part.width > most) { resize(part, most); }
       });
     } else if (spec.facet && spec.spec) {
-      var wanted = spec.columns || 1;
-      spec.columns = Math.max(1, Math.min(wanted, Math.floor((room - AXIS) / PANEL)));
-      if (panels(spec) % spec.columns) { // or the places that no panel fills would show an axis
+      var axis = side(spec, room), own = ((spec.resolve || {}).scale || {}).y === "independent";
+      spec.columns = Math.max(1, Math.min(spec.columns || 1, Math.floor((room - axis) / PANEL)));
+      if (rows(spec, spec.facet.field).size % spec.columns) { // or the places that no panel fills would show an axis
         spec.resolve = Object.assign({}, spec.resolve, { axis: { x: "independent" } });
       }
-      var own = ((spec.resolve || {}).scale || {}).y === "independent"; // an axis a panel, and not one for all
-      resize(spec.spec, own ? room / spec.columns - AXIS : (room - AXIS) / spec.columns - 20);
+      resize(spec.spec, own ? room / spec.columns - axis : (room - axis) / spec.columns - 20); // own: an axis a panel
     } else if (typeof spec.width === "number") {
       resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
     }
@@ -44,9 +43,18 @@
     return spec;
   }
 
-  function panels(spec) {
-    var data = spec.data || spec.spec.data || {}, rows = data.values || (spec.datasets || {})[data.name] || [];
-    return new Set(rows.map(function (row) { return row[spec.facet.field]; })).size;
+  // The values of a column of a chart's data.
+  function rows(spec, field) {
+    var data = spec.data || spec.spec.data || {}, all = data.values || (spec.datasets || {})[data.name] || [];
+    return new Set(all.map(function (row) { return row[field]; }));
+  }
+
+  // What the axis to the left takes: names are as wide as the longest, numbers all about the same.
+  function side(spec, room) {
+    var part = (spec.spec.layer || [spec.spec])[0], y = (part.encoding || {}).y || {};
+    if (y.type !== "nominal") { return AXIS; }
+    var longest = Math.max.apply(null, Array.from(rows(spec, y.field)).map(function (name) { return String(name).length; }));
+    return Math.min(30 + 6.5 * longest, 250, 0.55 * room);
   }
 
   // A square stays a square: a map of attention is read along its diagonal.
