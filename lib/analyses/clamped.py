@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -209,21 +208,9 @@ def shapes(runs: Sequence[Clamped], names: Sequence[str], points: int = 60) -> p
     return pd.concat(parts, ignore_index=True).round(3)
 
 
-def order(found: Clamped) -> list[Interval]:
-    """Doublings between neighbours in the paper's order of clamps."""
-    chain = ["none", "previous token", "layer 1", "copy"]
-    steps = [*pairwise(chain), ("copy", "match"), ("copy", "layer 1 and copy")]
-    return [plateaus.later(found[a], found[b]) for a, b in steps]
-
-
 def smallest(intervals: Sequence[Interval]) -> Interval:
     """The one of the smallest value."""
     return min(intervals, key=lambda one: float(one.value))
-
-
-def turned(one: Interval) -> Interval:
-    """Its values with the other sign."""
-    return Interval(-one.value, -one.high, -one.low)
 
 
 # --- match strength ---

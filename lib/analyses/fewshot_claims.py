@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -86,6 +87,16 @@ class Seed:
     def others(self) -> list[int]:
         """The other heads of layer 1."""
         return [head for head in range(HEADS) if head not in self.previous]
+
+    @cached_property
+    def dealt(self) -> list[list[int]]:
+        """Two groups of the same sizes, drawn from all heads of layer 1; another split than that
+        into previous-token heads and others, if there is one."""
+        rng = np.random.default_rng([self.t.seed, HEADS])
+        drawn = list(map(list, combinations(range(HEADS), len(self.previous))))
+        apart = [group for group in drawn if group != self.previous] or [self.previous]
+        first = apart[rng.integers(len(apart))]
+        return [first, [head for head in range(HEADS) if head not in first]]
 
     @cached_property
     def kept(self) -> dict[str, Tensor]:
@@ -190,7 +201,10 @@ def s5(ask: Parts, s: Seed) -> list[Estimate]:
 
 def s6(ask: Parts, s: Seed) -> list[Estimate]:
     """Keys through previous-token heads, values through the others, many to many."""
-    fresh = circuit.preserved(s.t, s.shown, [s.previous, s.others], step=0)
+    elsewhere = {
+        "untrained": circuit.preserved(s.t, s.shown, [s.previous, s.others], step=0),
+        "random split": circuit.preserved(s.t, s.shown, s.dealt),
+    }
     half = torch.full((s.shown.answer.shape[-1],), 0.0)
     parts = {"keys": ("pattern", "values"), "values": ("values", "pattern")}
     names = ["previous-token heads", "other heads"]
@@ -201,7 +215,8 @@ def s6(ask: Parts, s: Seed) -> list[Estimate]:
             right, wrong = s.kept[good][group], s.kept[bad][group]
             found.append(ask.contrast(part, s.t, right, wrong).on(null))
             found.append(ask.contrast(enough, s.t, right, half).on(null))
-        found.append(ask.contrast(part, s.t, fresh[good][own], fresh[bad][own]).on("untrained"))
+        for null, kept in elsewhere.items():
+            found.append(ask.contrast(part, s.t, kept[good][own], kept[bad][own]).on(null))
     return found + _many(ask, s)
 
 
