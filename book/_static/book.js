@@ -38,7 +38,7 @@
     } else if (typeof spec.width === "number") {
       resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
     }
-    var legend = { columns: narrow ? 2 : 4, labelLimit: room / (narrow ? 2.4 : 4.4) };
+    var legend = { columns: narrow ? 2 : 3, labelLimit: room / (narrow ? 2.4 : 3.4) };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
     return spec;
   }
