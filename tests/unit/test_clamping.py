@@ -56,7 +56,14 @@ EXAMPLES = {
     "silence": {"layer": 0, "heads": [1]},
     "no_direct_path": {},
     "copy": {"head": 1},
+    "labels": {"count": 3},
 }
+
+
+def test_labels_beyond_the_count_cannot_be():
+    _, _, logits, _ = passed({}, {"labels": {"count": 3}})
+    assert torch.equal(logits[1, :3], logits[0, :3])
+    assert (logits[1, 3:] == clamping.NEVER).all() and (logits[0, 3:] > clamping.NEVER).all()
 
 
 def test_previous_token():

@@ -142,7 +142,7 @@ def test_streams_share_or_differ(reference):
     fresh = run_training.build(TINY, 100)
     assert torch.equal(fresh.label[0], fresh.label[1])
     assert not torch.equal(fresh.label[0], fresh.label[2])
-    first = next(run_training.sequences(TINY, 100, 0, run_training.task_of(TINY, 100)))
+    first = next(run_training.sequences(TINY, 100, 0, run_training.tasks_of(TINY, 100)))
     assert torch.equal(first.items[0], first.items[1])
     assert not torch.equal(first.items[0], first.items[2])
     log = run_training.training.read_log(reference)
