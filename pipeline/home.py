@@ -7,8 +7,8 @@ the claims, the chapters' first lines and their results.
 from __future__ import annotations
 
 import html
+import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ from lib.report import attention_text
 from pipeline import numbers, verdicts
 from pipeline.verdicts import Row
 
-READ = (
-    Path("01_induction_heads") / "organism-pattern.csv"
-)  # a head of chapter 1, for the first look
+# A head of chapter 1, for the first look.
+READ = Path("01_induction_heads") / "organism-pattern.csv"
 WORDS_A_MINUTE = 180
 
 
@@ -65,14 +64,12 @@ def bars(found: dict[str, Row]) -> str:
 
 
 def _bar(name: str, rows: list[Row]) -> str:
-    counted = Counter(row["verdict"] for row in rows)
-    there = [verdict for verdict in verdicts.ORDER if counted[verdict]]
     parts = "".join(
-        f'<span class="bk-{verdict.replace(" ", "-")}" style="flex:{counted[verdict]}"></span>'
-        for verdict in there
+        f'<span class="bk-{verdict.replace(" ", "-")}" style="flex:{count}"></span>'
+        for verdict, count in verdicts.counted(rows).items()
     )
-    said = ", ".join(f"{counted[verdict]} {verdict}" for verdict in there)
-    label = f'<p class="bk-bar-label"><strong>{html.escape(name)}</strong>: {said}</p>'
+    said = f"<strong>{html.escape(name)}</strong>: {verdicts.in_words(rows)}"
+    label = f'<p class="bk-bar-label">{said}</p>'
     return f'{label}<div class="bk-bar" aria-hidden="true">{parts}</div>'
 
 
@@ -85,8 +82,7 @@ def chapters(names: Iterable[str], sources: Path, run: Path, found: dict[str, Ro
 def _card(name: str, sources: Path, run: Path, found: dict[str, Row]) -> str:
     notebook = nbformat.read(sources / f"{name}.ipynb", 4)
     title, question = opening(notebook)
-    counted = Counter(row["verdict"] for row in found.values() if row["chapter"] == name)
-    said = ", ".join(f"{counted[v]} {v}" for v in verdicts.ORDER if counted[v])
+    said = verdicts.in_words(row for row in found.values() if row["chapter"] == name)
     times = f"{minutes_to_read(notebook)} min to read{_to_run(run / 'results' / name)}"
     link = f'<a href="chapters/{name}.html">{numbers.number(name)}. {html.escape(title)}</a>'
     return (
@@ -111,5 +107,5 @@ def _to_run(results: Path) -> str:
     file = results / "provenance.json"
     if not file.is_file():
         return ""
-    seconds = yaml.safe_load(file.read_text())["wall_seconds"]
+    seconds = json.loads(file.read_text())["wall_seconds"]
     return f", {seconds / 60:.1f} to run"

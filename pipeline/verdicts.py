@@ -51,11 +51,20 @@ def _counts(found: Iterable[Row]) -> str:
     """How many claims of each paper came to which verdict; questions of ours apart."""
     lines = []
     for name, rows in groups(found):
-        counted = Counter(row["verdict"] for row in rows)
-        said = ", ".join(f"{counted[v]} {v}" for v in ORDER if counted[v])
         kind = "" if name == OWN else f" {'claim' if len(rows) == 1 else 'claims'}"
-        lines.append(f"- **{name}**: {len(rows)}{kind} judged in this run; {said}.")
+        lines.append(f"- **{name}**: {len(rows)}{kind} judged in this run; {in_words(rows)}.")
     return "\n".join(lines) + "\n"
+
+
+def counted(rows: Iterable[Row]) -> dict[str, int]:
+    """How many rows came to each verdict, the best first; none that nothing came to."""
+    count = Counter(row["verdict"] for row in rows)
+    return {verdict: count[verdict] for verdict in ORDER if count[verdict]}
+
+
+def in_words(rows: Iterable[Row]) -> str:
+    """The same, such as `2 reproduced, 1 undecided`."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counted(rows).items())
 
 
 def groups(

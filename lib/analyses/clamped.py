@@ -30,6 +30,7 @@ from lib.models import training
 from lib.models.run_recipes import LIVE
 
 # What a reader knows a run by -> its recipe and its name there.
+SEQUENCES = 32  # a step of training, in every recipe
 RUNS = {
     "none": ("fewshot", f"head {LIVE}"),
     "another head": ("fewshot", f"head {LIVE + 1}"),
@@ -170,12 +171,11 @@ def frame(runs: Sequence[Clamped], names: Sequence[str], last: int, every: int =
     for found in runs:
         for name in names:
             curve = found[name]
-            steps = torch.arange(len(curve.mean)) + curve.start + 1
-            kept = steps <= last
-            columns = {"step": steps[kept][::every], "loss": curve.mean[kept][::every]}
+            kept = curve.steps <= last
+            columns = {"step": curve.steps[kept][::every], "loss": curve.mean[kept][::every]}
             parts.append(pd.DataFrame(columns).assign(clamp=name, seed=found.seed))
     made = pd.concat(parts, ignore_index=True)
-    return made.assign(sequences=made.pop("step") * 32, loss=made.loss.round(4))
+    return made.assign(sequences=made.pop("step") * SEQUENCES, loss=made.loss.round(4))
 
 
 def times(runs: Sequence[Clamped], names: Sequence[str]) -> pd.DataFrame:
@@ -183,7 +183,7 @@ def times(runs: Sequence[Clamped], names: Sequence[str]) -> pd.DataFrame:
     rows = []
     for found in runs:
         for name in names:
-            value, low, high = (float(x) * 32 for x in plateaus.learnt(found[name]))
+            value, low, high = (float(x) * SEQUENCES for x in plateaus.learnt(found[name]))
             share = float(plateaus.share(found[name]).value)
             told = {"sequences": value, "low": low, "high": high, "plateau": share}
             rows.append({"clamp": name, "seed": found.seed, **told})
@@ -200,7 +200,7 @@ def shapes(runs: Sequence[Clamped], names: Sequence[str], points: int = 60) -> p
             last = min(1.5 * float(plateaus.learnt(curve).value), curve.start + len(curve.mean))
             index = torch.linspace(0, last - curve.start - 1, points).round().long()
             columns = {
-                "sequences": (index + curve.start + 1) * 32,
+                "sequences": curve.steps[index] * SEQUENCES,
                 "loss": curve.mean[index],
                 "exponential": smooth.mean[index],
             }
@@ -253,7 +253,7 @@ def progress_frame(found: Clamped, progress: Progress) -> pd.DataFrame:
     alone = {what: run for what, (run, _) in AFTER.items()} | {"whole": "none"}
     parts = []
     for what, losses in progress.losses.items():
-        columns = {"sequences": progress.steps * 32, "loss": losses.mean(0)}
+        columns = {"sequences": progress.steps * SEQUENCES, "loss": losses.mean(0)}
         read = "read off the whole run"
         parts.append(pd.DataFrame(columns).assign(how=read, what=what))
         trained = frame([found], [alone[what]], last, every=20)[["sequences", "loss"]]

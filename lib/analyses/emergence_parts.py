@@ -227,7 +227,7 @@ def overlaps(run: Timing, name: str, other: Timing) -> Float[Tensor, " row"]:
     for row in range(DEALINGS + 1):
         dealt = [emergence.within_layers(x, layer, rng) for x in early] if row else early
         pairs = zip((emergence.highest(x, run.k) for x in dealt), last, strict=True)
-        rows.append(torch.stack([emergence.overlap(*pair) for pair in pairs]).mean())
+        rows.append(torch.stack([statistics.jaccard(*pair) for pair in pairs]).mean())
     return torch.stack(rows)
 
 

@@ -238,7 +238,7 @@ def curves(runs: Sequence[Trained], names: Sequence[str], every: int = 10) -> pd
     for t in runs:
         for name in names:
             curve = t.curve(name)
-            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * t.recipe.batch / 1000
+            seen = curve.steps * t.recipe.batch / 1000
             columns = {"thousand sequences": seen[::every], "loss": curve.mean[::every]}
             parts.append(pd.DataFrame(columns).assign(run=name, seed=t.seed))
     return pd.concat(parts, ignore_index=True)

@@ -78,18 +78,6 @@ def over(opened, pairs: Sequence[Sequence[Prompts]], rng: np.random.Generator) -
     return Vectors(tuple(told.task for told, _ in pairs), torch.stack(gains), torch.stack(nulls))
 
 
-def function_vector_scores(
-    opened,
-    world: World,
-    rng: np.random.Generator,
-    tasks: Sequence[str] = TASKS,
-    shots: int = 10,
-    n: int = 32,
-) -> Float[Tensor, "layer head"]:
-    """The function-vector score of every head: mean gain in probability of the right label."""
-    return measure(opened, world, rng, tasks, shots, n).scores
-
-
 def _mean(opened, asked: Prompts) -> Float[Tensor, "layer 1 1 head d_head"]:
     """What each head says at the last token, on average."""
     z = ablation.outputs(opened, asked.tokens)

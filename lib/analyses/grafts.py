@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.analyses.clamped import Clamped
+from lib.analyses.clamped import SEQUENCES, Clamped
 from lib.analyses.fewshot_circuit import Trained
 from lib.measures import learning, plateaus
 from lib.models import run_training
@@ -96,7 +96,7 @@ def frame(curves: Sequence[dict[str, learning.Curve]], seeds: Sequence[int]) -> 
     parts = []
     for seed, by_name in zip(seeds, curves, strict=True):
         for name, curve in by_name.items():
-            seen = (torch.arange(len(curve.mean)) + curve.start + 1) * 32
+            seen = curve.steps * SEQUENCES
             columns = {"sequences": seen[::5], "loss": curve.mean[::5]}
             parts.append(pd.DataFrame(columns).assign(seed=seed, **{"layer 1": name}))
     return pd.concat(parts, ignore_index=True).round(4)

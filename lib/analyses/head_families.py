@@ -94,9 +94,8 @@ def of_world(opened, world, corpus: Mapping[str, Encoded], rng: np.random.Genera
     """Scores of a model that learnt a world: relation indexes on documents of its facts and its
     sentences."""
     index = relations(opened, corpus, p)
-    vectors = function_vectors.function_vector_scores(
-        opened, world, rng, shots=p.causal_shots, n=p.causal_prompts
-    )
+    asked = {"shots": p.causal_shots, "n": p.causal_prompts}
+    vectors = function_vectors.measure(opened, world, rng, **asked).scores
     return Families(index | literal(opened, rng, p.examples) | {VECTORS: vectors})
 
 

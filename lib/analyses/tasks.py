@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from lib.analyses import clamped, fewshot_circuit
+from lib.analyses.clamped import SEQUENCES
 from lib.measures import learning, plateaus, statistics
 from lib.measures.statistics import Estimate, Interval
 from lib.models.run_recipes import CLASSES, HEADS, LABELS, LIVE
@@ -25,7 +26,6 @@ BY_LABELS = tuple(f"{n} labels" for n in LABELS)
 FIRST = BY_CLASSES[0], BY_LABELS[0]  # one task under two names
 RECIPES = ("fewshot", "fewshot_previous", "fewshot_classes", "fewshot_labels", "fewshot_parts")
 SUBCIRCUITS = ("B", "C")
-SEQUENCES = 32  # a step
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def example(found: Tasks, part: str, tasks: Sequence[str]) -> pd.DataFrame:
         curve = found.curves[part, task]
         last = min(len(curve.mean), int(2 * plateaus.learnt(curve).value))
         index = torch.linspace(0, last - 1, min(last, 120)).round().long().unique()
-        seen = (index + curve.start + 1) * SEQUENCES
+        seen = curve.steps[index] * SEQUENCES
         parts.append(pd.DataFrame({"sequences": seen, "loss": curve.mean[index], "task": task}))
     return pd.concat(parts, ignore_index=True).round(4)
 

@@ -108,13 +108,6 @@ def highest(values: Float[Tensor, "*rest head"], k: int) -> Bool[Tensor, "*rest 
     return torch.zeros_like(values, dtype=torch.bool).scatter(-1, chosen, True)
 
 
-def overlap(
-    one: Bool[Tensor, "*rest head"], other: Bool[Tensor, "*rest head"]
-) -> Float[Tensor, "*rest"]:
-    """Jaccard index of two sets of heads."""
-    return (one & other).sum(-1) / (one | other).sum(-1)
-
-
 def matched(
     chosen: Bool[Tensor, " head"], layer: Int[Tensor, " head"], rng: np.random.Generator
 ) -> Bool[Tensor, " head"]:

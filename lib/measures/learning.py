@@ -16,7 +16,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lib.measures.statistics import Interval
@@ -33,6 +33,11 @@ class Curve(NamedTuple):
     mean: Float[Tensor, "step"]
     half: Float[Tensor, "step"]
     start: int
+
+    @property
+    def steps(self) -> Int[Tensor, "step"]:
+        """How many steps have been made at each mean."""
+        return torch.arange(len(self.mean)) + self.start + 1
 
 
 def smoothed(losses: Float[Tensor, "step"], window: int = WINDOW) -> Curve:
@@ -74,7 +79,7 @@ def change(curve: Curve) -> Interval:
 def exponential(curve: Curve) -> Curve:
     """What a loss would do that decays exponentially, with the same start and learning time."""
     time, begin = float(first_below(curve, LEARNT).value), float(curve.mean[0])
-    steps = torch.arange(len(curve.mean), dtype=torch.double) + curve.start + 1
+    steps = curve.steps.double()
     rate = math.log(begin / LEARNT) / max(time - curve.start - 1, 1)
     decayed = begin * torch.exp(-rate * (steps - curve.start - 1))
     return Curve(decayed, torch.zeros_like(decayed), curve.start)

@@ -58,7 +58,7 @@ def exponential(curve: learning.Curve) -> learning.Curve:
     learnt at the same step: what a run without a plateau looks like."""
     time = float(learnt(curve).value)
     begin = max(float(curve.mean[0]), 2 * learning.LN2)
-    steps = torch.arange(len(curve.mean), dtype=torch.double) + curve.start + 1
+    steps = curve.steps.double()
     rate = torch.tensor(begin / learning.LEARNT, dtype=torch.double).log() / time
     decayed = begin * torch.exp(-rate * steps)
     return learning.Curve(decayed, torch.zeros_like(decayed), curve.start)

@@ -195,11 +195,10 @@ def auc_interval(
     return interval(torch.einsum("di,ij,dj->d", weights[0], wins, weights[1]))
 
 
-def jaccard(a: Bool[Tensor, "*n"], b: Bool[Tensor, "*n"]) -> float:
+def jaccard(a: Bool[Tensor, "*rest n"], b: Bool[Tensor, "*rest n"]) -> Float[Tensor, "*rest"]:
     """Size of the overlap over the size of the union of two sets given as masks; NaN when both are
     empty."""
-    union = int((a | b).sum())
-    return float("nan") if union == 0 else int((a & b).sum()) / union
+    return (a & b).sum(-1) / (a | b).sum(-1)
 
 
 def rank_correlation(a: Float[Tensor, "*r n"], b: Float[Tensor, "*r n"]) -> Float[Tensor, "*r"]:

@@ -224,6 +224,14 @@ def judge(
     )
 
 
+def rate(
+    rule: Rule, part: str, kind: str, trials: Sequence[Sequence[Estimate]], seeds_needed: int = 3
+) -> Rate:
+    """How many of repeated trials, each what one judgement is given, pass the part's rule."""
+    passed = [verdict_of(rule, trial, seeds_needed) == REPRODUCED for trial in trials]
+    return Rate(part, kind, sum(passed), len(passed))
+
+
 def not_testable(claim: Claim, why: str) -> dict[str, Any]:
     """The record of a claim that this run cannot answer, with the reason."""
     empty = {"measured": None, "interval": None, "n": 0, "seeds": [], "null": "", "parts": {}}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.measures import emergence
+from lib.measures import emergence, statistics
 from lib.measures.emergence import Ratio
 
 STEPS = torch.tensor([0.0, 100, 200, 300, 400, 500])
@@ -55,7 +55,7 @@ def test_overlap_of_the_highest():
     one = emergence.highest(torch.tensor([5.0, 4, 3, 0, 0]), 3)
     other = emergence.highest(torch.tensor([5.0, 0, 3, 4, 0]), 3)
     assert one.tolist() == [True, True, True, False, False]
-    assert float(emergence.overlap(one, other)) == pytest.approx(0.5)
+    assert float(statistics.jaccard(one, other)) == pytest.approx(0.5)
 
 
 def test_matched_heads_are_of_the_same_layers_and_others_where_there_are():
