@@ -6,6 +6,8 @@ be changed further; `markup` turns it into part of a page.
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,9 +16,12 @@ import numpy as np
 import pandas as pd
 
 from lib.report import markup
+from lib.report.columns import axis, tooltip
+from lib.report.columns import title as titled
 from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO, colors
 
 LEAST_CELL = 28  # pixels that a number of two decimals needs
+LINE = 26  # letters of a row's name in one line
 
 # --- builders ---
 
@@ -42,11 +47,11 @@ def heatmap(
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:O", title=x, **_places(frame[x])),
-        y=alt.Y(f"{y}:O", title=y, **_places(frame[y])),
-        tooltip=_tooltip(frame),
+        x=alt.X(f"{x}:O", title=titled(x), **_places(frame[x])),
+        y=alt.Y(f"{y}:O", title=titled(y), axis=_names(frame[y]), **_places(frame[y])),
+        tooltip=tooltip(frame),
     )
-    color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or value)
+    color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or titled(value))
     layers = [base.mark_rect(strokeWidth=2).encode(color=color)]
     if null is not None:
         layers += _framed(base, frame, value, null)
@@ -157,14 +162,14 @@ def scatter(
     points, and a click on the legend leaves one colour alone."""
     room = alt.Scale(zero=False, nice=True, padding=10)  # no mark lies on the edge
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=room, axis=alt.Axis(tickCount=8)),
-        y=alt.Y(f"{y}:Q", scale=room),
+        x=alt.X(f"{x}:Q", scale=room, title=titled(x), axis=alt.Axis(**axis(x))),
+        y=alt.Y(f"{y}:Q", scale=room, title=titled(y), axis=alt.Axis(**axis(y))),
     )
-    extra: dict[str, Any] = {"tooltip": _tooltip(frame)}
+    extra: dict[str, Any] = {"tooltip": tooltip(frame)}
     if color:
-        extra["color"] = alt.Color(f"{color}:N", scale=colors(frame[color].tolist()))
+        extra["color"] = _color(frame, color)
     if shape:
-        extra["shape"] = alt.Shape(f"{shape}:N", sort=None)
+        extra["shape"] = alt.Shape(f"{shape}:N", sort=None, title=titled(shape))
     layers: list[alt.Chart] = [_isolated(base.mark_point().encode(**extra), color)]
     if diagonal:
         ends = pd.DataFrame(
@@ -173,7 +178,7 @@ def scatter(
         line = alt.Chart(ends).mark_line(
             strokeDash=[4, 4], color="currentColor", opacity=0.5, strokeWidth=1
         )
-        layers.insert(0, line.encode(x=f"{x}:Q", y=alt.Y(f"{x}:Q", title=y)))
+        layers.insert(0, line.encode(x=f"{x}:Q", y=alt.Y(f"{x}:Q", title=titled(y))))
     if label:
         layers.append(base.mark_text(align="left", dx=7, dy=-5).encode(text=f"{label}:N"))
     return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
@@ -205,10 +210,10 @@ def curves(
             f"`{x}` has values <= 0, which a log axis cannot show: use scale='symlog'."
         )
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=alt.Scale(type=scale), axis=_axis(scale, float(frame[x].max())))
+        x=alt.X(f"{x}:Q", scale=_run(scale), axis=_axis(scale, frame[x]), title=titled(x))
     )
     base = (
-        base.encode(color=alt.Color(f"{series}:N", scale=colors(frame[series].tolist())))
+        base.encode(color=_color(frame, series))
         if series
         else base.encode(color=alt.value(PALETTE[0]))
     )
@@ -217,16 +222,17 @@ def curves(
     if low and high:
         layers.append(
             base.mark_area(opacity=0.2, strokeWidth=0).encode(
-                y=alt.Y(f"{low}:Q", title=y), y2=f"{high}:Q", detail=detail
+                y=alt.Y(f"{low}:Q", title=titled(y)), y2=f"{high}:Q", detail=detail
             )
         )
     line = base.mark_line().encode(
-        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=y), detail=detail
+        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=titled(y), axis=alt.Axis(**axis(y))),
+        detail=detail,
     )
     layers.append(_isolated(line, series))
     if hover:  # a wide target for the pointer
         target = base.mark_point(size=110, opacity=0)
-        layers.append(target.encode(y=f"{y}:Q", tooltip=_tooltip(frame)))
+        layers.append(target.encode(y=f"{y}:Q", tooltip=tooltip(frame)))
     layers += _rules(frame, rules or {})
     return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
 
@@ -244,19 +250,20 @@ def intervals(
 ) -> alt.LayerChart:
     """A dot and its interval per row, one line of the chart per `group`; `reference` draws a dashed
     vertical line."""
-    base = alt.Chart(frame).encode(
-        y=alt.Y(f"{group}:N", title=None, sort=None), tooltip=_tooltip(frame)
-    )
+    y = alt.Y(f"{group}:N", title=None, sort=None, axis=_names(frame[group]))
+    base = alt.Chart(frame).encode(y=y, tooltip=tooltip(frame))
+    side = frame.groupby(group)[color].nunique().max() if color else 1  # dots beside each other
     if color:
-        base = base.encode(
-            color=alt.Color(f"{color}:N", scale=colors(frame[color].tolist())),
-            yOffset=alt.YOffset(f"{color}:N", sort=None),
-        )
+        base = base.encode(color=_color(frame, color))
+        if side > 1:
+            base = base.encode(yOffset=alt.YOffset(f"{color}:N", sort=None))
     else:
         base = base.encode(color=alt.value(PALETTE[0]))
+    room = alt.Scale(zero=False, nice=True, padding=8)  # no mark lies on the edge
     layers: list[alt.Chart] = [
         base.mark_rule(strokeWidth=2).encode(
-            x=alt.X(f"{low}:Q", title=value, scale=alt.Scale(zero=False)), x2=f"{high}:Q"
+            x=alt.X(f"{low}:Q", title=titled(value), scale=room, axis=alt.Axis(**axis(value))),
+            x2=f"{high}:Q",
         ),
         base.mark_point(size=70, opacity=1).encode(x=f"{value}:Q"),
     ]
@@ -267,9 +274,9 @@ def intervals(
             .mark_rule(strokeDash=[4, 4], opacity=0.6)
             .encode(x=alt.datum(reference)),
         )
-    rows = frame[group].nunique() * (frame[color].nunique() if color else 1)
+    row = 22 if side == 1 else 15 * side
     return alt.layer(*layers, data=frame).properties(
-        width=WIDTH, height=height or max(60, 22 * rows + 20)
+        width=WIDTH, height=height or max(60, row * frame[group].nunique() + 20)
     )
 
 
@@ -282,13 +289,31 @@ def small_multiples(
     shared: bool = True,
 ) -> alt.FacetChart:
     """The same chart once per value of the column `by`, on shared axes unless `shared` is False."""
+    told = list(dict.fromkeys(markup.table(chart)[by].tolist()))
+    columns = min(columns, len(told))
     width = (WIDTH - 60) // columns - 20
     panel = _without_crowded(chart, width).properties(width=width, height=height)
-    told = list(dict.fromkeys(markup.table(chart)[by].tolist()))
+    panel = _in_panels(panel, width, shared)
     faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None, sort=told), columns=columns)
     if len(told) % columns:  # or the places that no panel fills would show an axis
         faceted = faceted.resolve_axis(x="independent")
     return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
+
+
+def _in_panels(
+    chart: alt.Chart | alt.LayerChart, width: float | int, shared: bool
+) -> alt.Chart | alt.LayerChart:
+    """The chart with as many ticks as a panel holds, and without a title beside rows that have
+    names, which an axis that panels share would print over them."""
+    made = chart.copy()
+    for part in getattr(made, "layer", None) or [made]:
+        x, y = (getattr(part.encoding, side, None) for side in "xy")
+        if str(getattr(x, "shorthand", "")).endswith(":Q"):
+            given = {} if x.axis is alt.Undefined else x.axis.to_dict()
+            x.axis = alt.Axis(**{"tickCount": max(2, round(width / 60))} | given)
+        if shared and isinstance(getattr(y, "sort", None), list):
+            y.title = None
+    return made
 
 
 def with_menus(chart: alt.LayerChart, columns: Sequence[str]) -> alt.LayerChart:
@@ -323,20 +348,43 @@ def _columns(chart: alt.LayerChart) -> int:
     return markup.table(chart)[field[:-2]].nunique() if str(field).endswith(":O") else 1
 
 
-def _axis(scale: str, high: float) -> alt.Axis:
-    """Numbers written out; on a logarithmic axis at zero and at 1, 2 and 5 times powers of ten."""
+def _run(scale: str) -> alt.Scale:
+    """A scale that ends where its values end if it is logarithmic: the next power is far away."""
+    return alt.Scale(type=scale, nice=False) if scale == "log" else alt.Scale(type=scale)
+
+
+def _axis(scale: str, values: pd.Series) -> alt.Axis:
+    """Numbers written out, whole ones for what is counted; on a logarithmic axis at zero and at 1,
+    2 and 5 times powers of ten."""
     if scale == "linear":
-        return alt.Axis(format=",~f")
+        whole = {"tickMinStep": 1} if pd.api.types.is_integer_dtype(values) else {}
+        return alt.Axis(format=",~f", **whole)
+    high = float(values.max())
     powers = 10.0 ** np.arange(int(np.log10(max(high, 1))) + 1)
     ticks = [float(tick) for tick in np.outer(powers, (1, 2, 5)).ravel() if tick <= high]
     return alt.Axis(format=",~f", values=[0.0, *ticks] if scale == "symlog" else ticks)
+
+
+def _names(values: pd.Series) -> alt.Axis:
+    """An axis that cuts no name: long ones are written in lines of `LINE` letters."""
+    lines = {str(name): textwrap.wrap(str(name), LINE) for name in values.unique()}
+    long = {name: parts for name, parts in lines.items() if len(parts) > 1}
+    if not long:
+        return alt.Axis()
+    return alt.Axis(
+        labelExpr=f"({json.dumps(long, ensure_ascii=False)})[datum.label] || datum.label"
+    )
+
+
+def _color(frame: pd.DataFrame, series: str) -> alt.Color:
+    return alt.Color(f"{series}:N", scale=colors(frame[series].tolist()), title=titled(series))
 
 
 def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
     """Marks that fade while another series is chosen in the legend."""
     if series is None:
         return marks
-    chosen = alt.selection_point(fields=[series], bind="legend")
+    chosen = alt.selection_point(name="chosen_series", fields=[series], bind="legend")
     opacity = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1))
     return marks.encode(opacity=opacity).add_params(chosen)
 
@@ -356,15 +404,6 @@ def _rules(
         text = base.mark_text(align="left", dx=4, baseline="top", fontSize=11)
         layers.append(text.encode(y=alt.value(2), text=alt.value(name)))
     return layers
-
-
-def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
-    """Every column of plain values, numbers to three digits."""
-    kinds = {column: pd.api.types.is_float_dtype(frame[column]) for column in frame.columns}
-    return [
-        alt.Tooltip(f"{c}:Q", format=".3~g") if real else alt.Tooltip(f"{c}:N")
-        for c, real in kinds.items()
-    ]
 
 
 def _sparse(name: str, matrix: np.ndarray, tokens: Sequence[str], least: float) -> dict[str, Any]:
