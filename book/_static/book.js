@@ -17,20 +17,20 @@
 
   // A specification made for a wide column, changed in place for the room that there is: single charts get its width,
   // panels stand in as many columns as keep them legible, charts beside each other go below each other.
-  var MOST = 760, LEAST = 280, PANEL = 145, AXIS = 90, NUMBERS = 62, CELL = 28, TICK = 60, LETTER = 6.5, LINE = 26;
+  var MOST = 760, LEAST = 280, PANEL = 145, AXIS = 90, NUMBERS = 62, CELL = 28, TICK = 60, LETTER = 6.5, LINE = 32;
 
   function fit(spec, room) {
     room = Math.max(LEAST, Math.min(MOST, room));
-    var narrow = room < 560, beside = spec.hconcat || spec.concat;
+    var narrow = room < 560, beside = spec.hconcat || spec.concat, axis = side(spec, spec.spec || spec, room);
     if (beside || spec.vconcat) {
       if (beside && narrow) { delete spec.hconcat; delete spec.concat; spec.vconcat = beside; }
+      axis = Math.max.apply(null, [AXIS].concat((spec.vconcat || beside).map(function (part) { return side(spec, part, room); })));
       (spec.vconcat || beside).forEach(function (part) {
-        var axis = Math.max(AXIS, side(spec, part, room));
         var most = spec.vconcat ? room - axis : (room - axis * beside.length) / beside.length;
         if (part.width > most) { resize(part, most); }
       });
     } else if (spec.facet && spec.spec) {
-      var axis = side(spec, spec.spec, room), own = ((spec.resolve || {}).scale || {}).y === "independent";
+      var own = ((spec.resolve || {}).scale || {}).y === "independent";
       var panels = rows(spec, spec.facet.field).size;
       spec.columns = Math.max(1, Math.min(spec.columns || 1, panels, Math.floor((room - axis) / PANEL)));
       if (panels % spec.columns) { // or the places that no panel fills would show an axis
@@ -40,7 +40,7 @@
     } else if (typeof spec.width === "number") {
       resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
     }
-    var legend = { columns: Math.max(1, Math.min(4, Math.floor(room / (34 + LETTER * keys(spec))))), labelLimit: room - 40 };
+    var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20 };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
     return spec;
   }

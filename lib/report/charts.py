@@ -21,7 +21,7 @@ from lib.report.columns import title as titled
 from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO, colors
 
 LEAST_CELL = 28  # pixels that a number of two decimals needs
-LINE = 26  # letters of a row's name in one line
+LINE = 32  # letters of a row's name in one line
 
 # --- builders ---
 

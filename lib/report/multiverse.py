@@ -16,7 +16,7 @@ import pandas as pd
 from lib.report import columns
 from lib.report.theme import colors
 
-WIDTH, HEIGHT, ROW = 470, 180, 14
+WIDTH, HEIGHT, ROW = 560, 180, 14
 ALL = "all"
 BETWEEN = ": "  # a row of the matrix is "choice: value"; that of a choice alone is a heading
 
