@@ -6,8 +6,6 @@ be changed further; `markup` turns it into part of a page.
 
 from __future__ import annotations
 
-import json
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,13 +13,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from lib.report import markup
+from lib.report import axes, markup
 from lib.report.columns import axis, tooltip
 from lib.report.columns import title as titled
-from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO, colors
+from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO
 
 LEAST_CELL = 28  # pixels that a number of two decimals needs
-LINE = 32  # letters of a row's name in one line
 
 # --- builders ---
 
@@ -47,8 +44,8 @@ def heatmap(
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:O", title=titled(x), **_places(frame[x])),
-        y=alt.Y(f"{y}:O", title=titled(y), axis=_names(frame[y]), **_places(frame[y])),
+        x=alt.X(f"{x}:O", title=titled(x), **axes.places(frame[x])),
+        y=alt.Y(f"{y}:O", title=titled(y), axis=axes.named(frame[y]), **axes.places(frame[y])),
         tooltip=tooltip(frame),
     )
     color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or titled(value))
@@ -62,13 +59,6 @@ def heatmap(
     full = frame[x].nunique() * frame[y].nunique()
     blank = frame[value].isna().any() or len(frame) % full
     return made.properties(view=alt.ViewBackground(fill=BLANK)) if blank else made
-
-
-def _places(values: pd.Series) -> dict[str, Any]:
-    """Order and scale of one side of a map: every number from 0 on, or names as they are told."""
-    if pd.api.types.is_integer_dtype(values):
-        return {"scale": alt.Scale(domain=list(range(int(values.max()) + 1)))}
-    return {"sort": list(dict.fromkeys(values))}
 
 
 def _scale(low: float, high: float) -> alt.Scale:
@@ -167,7 +157,7 @@ def scatter(
     )
     extra: dict[str, Any] = {"tooltip": tooltip(frame)}
     if color:
-        extra["color"] = _color(frame, color)
+        extra["color"] = axes.color(frame, color)
     if shape:
         extra["shape"] = alt.Shape(f"{shape}:N", sort=None, title=titled(shape))
     layers: list[alt.Chart] = [_isolated(base.mark_point().encode(**extra), color)]
@@ -210,10 +200,12 @@ def curves(
             f"`{x}` has values <= 0, which a log axis cannot show: use scale='symlog'."
         )
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=_run(scale), axis=_axis(scale, frame[x]), title=titled(x))
+        x=alt.X(
+            f"{x}:Q", scale=axes.scale(scale), axis=axes.numbered(scale, frame[x]), title=titled(x)
+        )
     )
     base = (
-        base.encode(color=_color(frame, series))
+        base.encode(color=axes.color(frame, series))
         if series
         else base.encode(color=alt.value(PALETTE[0]))
     )
@@ -250,11 +242,11 @@ def intervals(
 ) -> alt.LayerChart:
     """A dot and its interval per row, one line of the chart per `group`; `reference` draws a dashed
     vertical line."""
-    y = alt.Y(f"{group}:N", title=None, sort=None, axis=_names(frame[group]))
+    y = alt.Y(f"{group}:N", title=None, sort=None, axis=axes.named(frame[group]))
     base = alt.Chart(frame).encode(y=y, tooltip=tooltip(frame))
     side = frame.groupby(group)[color].nunique().max() if color else 1  # dots beside each other
     if color:
-        base = base.encode(color=_color(frame, color))
+        base = base.encode(color=axes.color(frame, color))
         if side > 1:
             base = base.encode(yOffset=alt.YOffset(f"{color}:N", sort=None))
     else:
@@ -293,27 +285,11 @@ def small_multiples(
     columns = min(columns, len(told))
     width = (WIDTH - 60) // columns - 20
     panel = _without_crowded(chart, width).properties(width=width, height=height)
-    panel = _in_panels(panel, width, shared)
+    panel = axes.in_panels(panel, width, shared)
     faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None, sort=told), columns=columns)
     if len(told) % columns:  # or the places that no panel fills would show an axis
         faceted = faceted.resolve_axis(x="independent")
     return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
-
-
-def _in_panels(
-    chart: alt.Chart | alt.LayerChart, width: float | int, shared: bool
-) -> alt.Chart | alt.LayerChart:
-    """The chart with as many ticks as a panel holds, and without a title beside rows that have
-    names, which an axis that panels share would print over them."""
-    made = chart.copy()
-    for part in getattr(made, "layer", None) or [made]:
-        x, y = (getattr(part.encoding, side, None) for side in "xy")
-        if str(getattr(x, "shorthand", "")).endswith(":Q"):
-            given = {} if x.axis is alt.Undefined else x.axis.to_dict()
-            x.axis = alt.Axis(**{"tickCount": max(2, round(width / 60))} | given)
-        if shared and isinstance(getattr(y, "sort", None), list):
-            y.title = None
-    return made
 
 
 def with_menus(chart: alt.LayerChart, columns: Sequence[str]) -> alt.LayerChart:
@@ -346,38 +322,6 @@ def _columns(chart: alt.LayerChart) -> int:
     """How many cells stand side by side in a map; 1 in what is none."""
     field = getattr(chart.layer[0].encoding.x, "shorthand", "")
     return markup.table(chart)[field[:-2]].nunique() if str(field).endswith(":O") else 1
-
-
-def _run(scale: str) -> alt.Scale:
-    """A scale that ends where its values end if it is logarithmic: the next power is far away."""
-    return alt.Scale(type=scale, nice=False) if scale == "log" else alt.Scale(type=scale)
-
-
-def _axis(scale: str, values: pd.Series) -> alt.Axis:
-    """Numbers written out, whole ones for what is counted; on a logarithmic axis at zero and at 1,
-    2 and 5 times powers of ten."""
-    if scale == "linear":
-        whole = {"tickMinStep": 1} if pd.api.types.is_integer_dtype(values) else {}
-        return alt.Axis(format=",~f", **whole)
-    high = float(values.max())
-    powers = 10.0 ** np.arange(int(np.log10(max(high, 1))) + 1)
-    ticks = [float(tick) for tick in np.outer(powers, (1, 2, 5)).ravel() if tick <= high]
-    return alt.Axis(format=",~f", values=[0.0, *ticks] if scale == "symlog" else ticks)
-
-
-def _names(values: pd.Series) -> alt.Axis:
-    """An axis that cuts no name: long ones are written in lines of `LINE` letters."""
-    lines = {str(name): textwrap.wrap(str(name), LINE) for name in values.unique()}
-    long = {name: parts for name, parts in lines.items() if len(parts) > 1}
-    if not long:
-        return alt.Axis()
-    return alt.Axis(
-        labelExpr=f"({json.dumps(long, ensure_ascii=False)})[datum.label] || datum.label"
-    )
-
-
-def _color(frame: pd.DataFrame, series: str) -> alt.Color:
-    return alt.Color(f"{series}:N", scale=colors(frame[series].tolist()), title=titled(series))
 
 
 def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
