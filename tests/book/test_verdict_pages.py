@@ -189,7 +189,7 @@ def test_a_claim_of_later_work_stands_beside_what_it_contests(tmp_path):
     assert "contested by Y1" in said["R1"] and "contests R1" in said["Y1"]
     (tmp_path / "home.yml").write_text("findings: [R1]")
     assert "contested by Y1" in home.findings(tmp_path / "home.yml", found)
-    assert "<dt>Contests</dt><dd>R1</dd>" in cards.card(rows[1])
+    assert "<em>(contests R1)</em>" in cards.card(rows[1])
 
 
 def test_claims_that_no_chapter_has_judged_are_named():
