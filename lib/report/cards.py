@@ -1,8 +1,9 @@
 """Markup of claims and verdicts: the folded claim before any number, the card of a verdict, and
 their words.
 
-A card shows all that a verdict hangs on: each part's rule, what was measured, what the same rule
-says where there is nothing to find, and the rule's past if it was changed after a result.
+A card shows all that a verdict hangs on: each part's rule, what was measured, and what the same
+rule says where there is nothing to find; folded under a mark, what a rule was before it was changed
+after a result.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from lib.report import claims
 
 OWN = {claims.REPRODUCED: "holds", claims.NOT: "does not hold"}
+REVISED = "rule revised after results"
 
 
 def expectation(claim: claims.Claim) -> str:
@@ -29,15 +31,15 @@ def expectation(claim: claims.Claim) -> str:
 
 
 def card(row: dict[str, Any], note: str | None = None) -> str:
-    """A verdict: the claim, the paper's value, and each part's rule, numbers, nulls and past. That
-    on a reader's model names it, and is no place that other pages lead to."""
-    parts = row.get("parts") or {}
-    facts = [(source(row.get("own", False)), html.escape(row["reported"]))]
+    """A verdict: the claim, the paper's value, each part's rule, numbers and nulls, and folded
+    their past. That on a reader's model names it, and is no place that other pages lead to."""
+    parts, own = row.get("parts") or {}, row.get("own", False)
+    facts = [(source(own), html.escape(row["reported"]))]
     if row.get("contests"):
         facts.append(("Contests", html.escape(", ".join(row["contests"]))))
     for name, part in parts.items():
-        word = verdict(part["verdict"], row.get("own", False)) if len(parts) > 1 else ""
-        facts += _part(name, part, word, row.get("own", False))
+        word = verdict(part["verdict"], own) if len(parts) > 1 else ""
+        facts += _part(name, part, word, own)
     if not parts:
         facts.append(("Rule", html.escape(row["rule"])))
     items = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts)
@@ -48,8 +50,24 @@ def card(row: dict[str, Any], note: str | None = None) -> str:
     place = "of-model" if "model" in row else "claim"
     return (
         f'<section class="{style}" id="{place}-{row["id"]}"><p>{title} '
-        f"{html.escape(row['statement'])}</p><dl>{items}</dl>{reason}</section>"
+        f"{html.escape(row['statement'])}</p><dl>{items}</dl>{reason}"
+        f"{history(parts, own)}</section>"
     )
+
+
+def history(parts: dict[str, dict[str, Any]], own: bool) -> str:
+    """What the rules of parts were before they were changed, folded under their mark: parts with
+    one past together. Empty where none was changed."""
+    told: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        for change in part["changed"]:
+            told.setdefault(past(change, own), []).append(name)
+    items = "".join(
+        f"<dt>{html.escape(', '.join(names))}</dt><dd>{html.escape(text)}</dd>"
+        for text, names in told.items()
+    )
+    mark = f'<summary><span class="bk-chip">{REVISED}</span></summary>'
+    return f'<details class="bk-past">{mark}<dl>{items}</dl></details>' if told else ""
 
 
 def source(own: bool) -> str:
@@ -73,14 +91,13 @@ def verdict(word: str, own: bool) -> str:
 
 
 def _part(name: str, part: dict[str, Any], word: str, own: bool) -> list[tuple[str, str]]:
-    """Rule, measurement, nulls and past of one part, as pairs of term and markup; `word` is its
-    verdict, empty where the claim has no other part."""
+    """Rule, measurement and nulls of one part, as pairs of term and markup; `word` is its verdict,
+    empty where the claim has no other part."""
     aside = f" ({html.escape(name)}: <em>{word}</em>)" if word else ""
     return [
         (f"Rule{aside}", html.escape(part["rule"])),
         ("Measured in these runs", html.escape(measured(part))),
         ("The same rule on a null", html.escape(nulls(part, own))),
-        *(("Rule changed after results", html.escape(past(c))) for c in part["changed"]),
     ]
 
 
@@ -100,19 +117,22 @@ def measured(row: dict[str, Any]) -> str:
 
 def nulls(part: dict[str, Any], own: bool = False) -> str:
     """What a part's rule says on each of its nulls, and how often it passes in repeated trials, in
-    words."""
-    words = [verdict(null["verdict"], own) for null in part["nulls"]]
-    pairs = zip(part["nulls"], words, strict=True)
-    said = [f"on {null['name']}: {word} ({measured(null)})" for null, word in pairs]
+    words. Units and seeds are named where they are not the part's."""
+    said = []
+    for null in part["nulls"]:
+        same = {"n": 0} if null["n"] == part["n"] else {}
+        same |= {"seeds": []} if null["seeds"] == part["seeds"] else {}
+        word = verdict(null["verdict"], own)
+        said.append(f"on {null['name']}: {word} ({measured(null | same)})")
     said += [f"{rate['kind']}: {rate['passed']} of {rate['of']}" for rate in part["rates"]]
     return "; ".join(said) if part["nulls"] else "; ".join([f"no null: {part['no_null']}", *said])
 
 
-def past(change: dict[str, Any]) -> str:
+def past(change: dict[str, Any], own: bool = False) -> str:
     """A change of a rule in words, with what the old rule says of the present numbers."""
-    then = change["verdict"] or "nothing, for its measurement is no longer made"
-    before = f"Before: {change['rule']}. To the present numbers it says: {then}."
-    return f"{change['date']}: {change['why']}. {before}"
+    word = change["verdict"] and verdict(change["verdict"], own)
+    then = f"On the present numbers it gives: {word}." if word else "It is no longer measured."
+    return f"{change['date']}: {change['why']}. Before: {change['rule']}. {then}"
 
 
 def in_digits(value: Any) -> str:

@@ -180,6 +180,13 @@ def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
     )
 
 
+def test_prose_gets_the_word_of_the_card(book, shown):
+    """A question of the book's own holds or does not: nobody reported what it could reproduce."""
+    for own, word in ((False, "not reproduced"), (True, "does not hold")):
+        book._claims = {"O901": book._claims["O901"].model_copy(update={"own": own})}
+        assert book.claim("O901", estimates(0.1, 0.1, 0.1)) == word and word in shown[-1][0]
+
+
 def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
     book.claim("O901", estimates(0.9, 0.8, 0.7))
     book.close()
