@@ -117,7 +117,8 @@ class Report:
         Shows nothing."""
         for name, value in numbers.items():
             text = in_digits(value)
-            bundle = {"text/plain": text, "text/html": html.escape(text)}
+            # A string's literal: the site evaluates it, and would make a pair of "10,144".
+            bundle = {"text/plain": repr(text), "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {
                 f"application/papermill.record/{kind}": content for kind, content in bundle.items()

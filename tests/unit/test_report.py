@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from myst_nb.core import variables  # what the site reads glued values with
 
 from lib import profiles
 from lib.measures import statistics
@@ -140,12 +141,14 @@ def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
 
 
 def test_numbers_are_glued_and_not_shown(book, shown):
-    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3)
+    told = {"steps": "10,144", "lengths": "7, 15", "none": "0.00", "one": "5.0"}
+    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3, **told)
     texts = {
         o["metadata"]["scrapbook"]["name"]: v["application/papermill.record/text/plain"]
         for v, o in shown
     }
-    assert texts == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667"}
+    read = {name: variables.format_plain_text(text, "") for name, text in texts.items()}
+    assert read == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667", **told}
     assert all(
         kind.startswith("application/papermill.record/") for value, _ in shown for kind in value
     )
