@@ -78,11 +78,15 @@ class Rule(Strict):
         return self
 
     def sentence(self) -> str:
-        """The rule in words, as the pages show it."""
+        """The rule in words, as the pages show it, and why its tolerance is what it is."""
+        return f"{self.asks()} ({self.reason})"
+
+    def asks(self) -> str:
+        """The rule in words, without its reason."""
         seeds = "every seed" if self.share == 1 else f"at least {self.share:.0%} of the seeds"
         unit = f" {self.unit}" if self.unit else ""
         bound = f"{self.side} {self.tolerance:g}{unit} in {seeds}"
-        return f"{self.measure}: the 95 % interval lies {bound} ({self.reason})"
+        return f"{self.measure}: the 95 % interval lies {bound}"
 
     def before(self, change: Change) -> Rule:
         """The rule as it stood before a change. Error: ValueError for a field that rules lack."""
@@ -359,7 +363,9 @@ def _change(
     old = rule.before(change)
     numbers = former if "measure" in change.was else own
     verdict = verdict_of(old, numbers, seeds_needed) if numbers else None
-    return {"date": change.date, "rule": old.sentence(), "why": change.why, "verdict": verdict}
+    # The reason is that of today's tolerance, unless the change keeps the old one's.
+    said = old.sentence() if "reason" in change.was else old.asks()
+    return {"date": change.date, "rule": said, "why": change.why, "verdict": verdict}
 
 
 def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:

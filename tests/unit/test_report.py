@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from myst_nb.core import variables  # what the site reads glued values with
 
 from lib import profiles
 from lib.measures import statistics
@@ -163,12 +164,14 @@ def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
 
 
 def test_numbers_are_glued_and_not_shown(book, shown):
-    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3)
+    told = {"steps": "10,144", "lengths": "7, 15", "none": "0.00", "one": "5.0"}
+    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3, **told)
     texts = {
         o["metadata"]["scrapbook"]["name"]: v["application/papermill.record/text/plain"]
         for v, o in shown
     }
-    assert texts == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667"}
+    read = {name: variables.format_plain_text(text, "") for name, text in texts.items()}
+    assert read == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667", **told}
     assert all(
         kind.startswith("application/papermill.record/") for value, _ in shown for kind in value
     )
@@ -201,6 +204,13 @@ def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
         json.loads((book.directory / "provenance.json").read_text())["versions"]
         == provenance.versions()
     )
+
+
+def test_prose_gets_the_word_of_the_card(book, shown):
+    """A question of the book's own holds or does not: nobody reported what it could reproduce."""
+    for own, word in ((False, "not reproduced"), (True, "does not hold")):
+        book._claims = {"O901": book._claims["O901"].model_copy(update={"own": own})}
+        assert book.claim("O901", estimates(0.1, 0.1, 0.1)) == word and word in shown[-1][0]
 
 
 def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
