@@ -6,6 +6,7 @@ What only the site can show is put into plain Markdown: numbers of the run, cita
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def glued(notebook: Any) -> dict[str, str]:
     for output in outputs:
         name = output.get("metadata", {}).get("scrapbook", {}).get("name")
         if name:
-            found[name] = output["data"]["application/papermill.record/text/plain"]
+            found[name] = literal_eval(output["data"]["application/papermill.record/text/plain"])
     return found
 
 

@@ -1,8 +1,9 @@
 """Markup of claims and verdicts: the folded claim before any number, the card of a verdict, and
 their words.
 
-A card shows all that a verdict hangs on: each part's rule, what was measured, what the same rule
-says where there is nothing to find, and the rule's past if it was changed after a result.
+A card shows of each part what came out, beside what was asked. Folded under it is all else that a
+verdict hangs on: what was measured, the rule, what the same rule says where there is nothing to
+find, and the rule's past if it was changed after a result.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from lib.report import claims
 
+FOLD = "What was measured, by which rule, and what the rule says where there is nothing to find"
 OWN = {claims.REPRODUCED: "holds", claims.NOT: "does not hold"}
 
 
@@ -29,18 +31,18 @@ def expectation(claim: claims.Claim) -> str:
 
 
 def card(row: dict[str, Any], note: str | None = None) -> str:
-    """A verdict: the claim, the paper's value, and each part's rule, numbers, nulls and past. That
-    on a reader's model names it, and is no place that other pages lead to."""
-    parts = row.get("parts") or {}
-    facts = [(source(row.get("own", False)), html.escape(row["reported"]))]
+    """A verdict: the claim, the paper's value, and each part's verdict beside its number and bound;
+    folded under them the rules, the nulls and their past. That on a reader's model names it, and is
+    no place that other pages lead to."""
+    own, parts = row.get("own", False), row.get("parts") or {}
+    facts = [(source(own), html.escape(row["reported"]))]
     if row.get("contests"):
         facts.append(("Contests", html.escape(", ".join(row["contests"]))))
-    for name, part in parts.items():
-        word = verdict(part["verdict"], row.get("own", False)) if len(parts) > 1 else ""
-        facts += _part(name, part, word, row.get("own", False))
+    facts += [_result(name, part, len(parts) == 1, own) for name, part in parts.items()]
     if not parts:
         facts.append(("Rule", html.escape(row["rule"])))
-    items = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts)
+    details = [fact for name, part in parts.items() for fact in _part(name, part, own)]
+    folded = f"<details><summary>{FOLD}</summary>{_list(details)}</details>" if details else ""
     reason = f'<p class="bk-note">{html.escape(note)}</p>' if note else ""
     style = f"bk-verdict bk-{row['verdict'].replace(' ', '-')}"
     title = f'<span class="bk-badge">{in_words(row)}</span> <strong>Claim {row["id"]}'
@@ -48,7 +50,7 @@ def card(row: dict[str, Any], note: str | None = None) -> str:
     place = "of-model" if "model" in row else "claim"
     return (
         f'<section class="{style}" id="{place}-{row["id"]}"><p>{title} '
-        f"{html.escape(row['statement'])}</p><dl>{items}</dl>{reason}</section>"
+        f"{html.escape(row['statement'])}</p>{_list(facts)}{reason}{folded}</section>"
     )
 
 
@@ -72,12 +74,26 @@ def verdict(word: str, own: bool) -> str:
     return OWN.get(word, word) if own else word
 
 
-def _part(name: str, part: dict[str, Any], word: str, own: bool) -> list[tuple[str, str]]:
-    """Rule, measurement, nulls and past of one part, as pairs of term and markup; `word` is its
-    verdict, empty where the claim has no other part."""
-    aside = f" ({html.escape(name)}: <em>{word}</em>)" if word else ""
+def _list(facts: list[tuple[str, str]]) -> str:
+    return "<dl>" + "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts) + "</dl>"
+
+
+def _result(name: str, part: dict[str, Any], alone: bool, own: bool) -> tuple[str, str]:
+    """One part's verdict, and its number beside the bound, as term and markup; what else passes the
+    rule and whether the rule was changed are said at once."""
+    term = f"{html.escape(name)}: <em>{verdict(part['verdict'], own)}</em>"
+    said = f"{measured(part | {'seeds': [], 'n': 0})}; asked: {part['bound']}"
+    if part["also_on"]:
+        said += f"; comes out as well on {' and on '.join(part['also_on'])}"
+    if part["changed"]:
+        said += "; rule changed after results"
+    return "Measured" if alone else term, html.escape(said)
+
+
+def _part(name: str, part: dict[str, Any], own: bool) -> list[tuple[str, str]]:
+    """Rule, measurement, nulls and past of one part, as pairs of term and markup."""
     return [
-        (f"Rule{aside}", html.escape(part["rule"])),
+        (f"Rule ({html.escape(name)})", html.escape(part["rule"])),
         ("Measured in these runs", html.escape(measured(part))),
         ("The same rule on a null", html.escape(nulls(part, own))),
         *(("Rule changed after results", html.escape(past(c))) for c in part["changed"]),

@@ -117,7 +117,8 @@ class Report:
         Shows nothing."""
         for name, value in numbers.items():
             text = in_digits(value)
-            bundle = {"text/plain": text, "text/html": html.escape(text)}
+            # the page evaluates plain text, which would make 49,696 a pair, unless it is a string
+            bundle = {"text/plain": repr(text), "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {
                 f"application/papermill.record/{kind}": content for kind, content in bundle.items()

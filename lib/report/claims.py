@@ -35,6 +35,7 @@ PATH = Path(__file__).parent.parent.parent / "book" / "claims"
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
 UNDECIDED, UNTESTABLE = "undecided", "not testable here"
 Verdicts = Literal["reproduced", "partly", "not reproduced", "undecided", "not testable here"]
+ALARMS = "false alarms"  # so the kind of such trials begins
 FALSE_ALARMS = 0.05  # a rule that passes more often where there is nothing decides nothing
 TRIALS = 20  # fewer cannot tell one in twenty
 
@@ -77,12 +78,15 @@ class Rule(Strict):
             self.before(change)
         return self
 
-    def sentence(self) -> str:
-        """The rule in words, as the pages show it."""
+    def bound(self) -> str:
+        """What the interval is asked, in words: `above 0.75 in every seed`."""
         seeds = "every seed" if self.share == 1 else f"at least {self.share:.0%} of the seeds"
         unit = f" {self.unit}" if self.unit else ""
-        bound = f"{self.side} {self.tolerance:g}{unit} in {seeds}"
-        return f"{self.measure}: the 95 % interval lies {bound} ({self.reason})"
+        return f"{self.side} {self.tolerance:g}{unit} in {seeds}"
+
+    def sentence(self) -> str:
+        """The rule in words, as the pages show it."""
+        return f"{self.measure}: the 95 % interval lies {self.bound()} ({self.reason})"
 
     def before(self, change: Change) -> Rule:
         """The rule as it stood before a change. Error: ValueError for a field that rules lack."""
@@ -317,11 +321,13 @@ def _part(
     own = [e for e in estimates if not e.null]
     nulls = [_null(rule, name, estimates) for name in rule.nulls]
     verdict = verdict_of(rule, own, seeds_needed)
-    if any(_as_good(null["verdict"], verdict) for null in nulls) or _alarmed(verdict, rates):
-        verdict = UNDECIDED
+    also = [null["name"] for null in nulls if _as_good(null["verdict"], verdict)]
+    also += _alarms(verdict, rates)
     return {
-        "verdict": verdict,
+        "verdict": UNDECIDED if also else verdict,
+        "also_on": also,
         **measured(own),
+        "bound": rule.bound(),
         "rule": rule.sentence(),
         "nulls": nulls,
         "no_null": rule.no_null,
@@ -343,11 +349,12 @@ def _as_good(null: Verdicts, verdict: Verdicts) -> bool:
     return verdict in rank and rank.get(null, 0) >= rank[verdict]
 
 
-def _alarmed(verdict: Verdicts, rates: list[Rate]) -> bool:
-    """Whether a part that holds has a rule that passes too often where there is nothing to find."""
-    counted = [r for r in rates if r.kind.startswith("false alarms") and r.of >= TRIALS]
-    often = any(rate.passed > FALSE_ALARMS * rate.of for rate in counted)
-    return verdict in (REPRODUCED, PARTLY) and often
+def _alarms(verdict: Verdicts, rates: list[Rate]) -> list[str]:
+    """The kinds of trials with nothing to find in which the rule of a part that holds passes too
+    often."""
+    counted = [r for r in rates if r.kind.startswith(ALARMS) and r.of >= TRIALS]
+    often = [rate.kind for rate in counted if rate.passed > FALSE_ALARMS * rate.of]
+    return [kind.removeprefix(f"{ALARMS} on ") for kind in often if verdict in (REPRODUCED, PARTLY)]
 
 
 def _change(

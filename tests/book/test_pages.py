@@ -171,7 +171,7 @@ def test_parameters_have_headings_that_are_words():
 def test_a_downloaded_notebook_says_what_it_needs_and_holds_no_markup_of_the_site(tmp_path):
     glued = nbformat.v4.new_output(
         "display_data",
-        {"application/papermill.record/text/plain": "0.25"},
+        {"application/papermill.record/text/plain": "'0.25'"},
         metadata={"scrapbook": {"name": "mean"}},
     )
     prose = "# 4. A chapter\n\nThe mean is {glue:text}`mean`, as {cite:t}`a1` say {cite}`a1,b1`; "

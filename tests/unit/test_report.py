@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from myst_nb.core import variables
 
 from lib import profiles
 from lib.measures import statistics
@@ -140,12 +141,16 @@ def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
 
 
 def test_numbers_are_glued_and_not_shown(book, shown):
-    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3)
+    given = {"share": 0.123456, "heads": 12, "array": np.float32(2) / 3}
+    book.number(**given, name="3.60", steps="49,696")
     texts = {
-        o["metadata"]["scrapbook"]["name"]: v["application/papermill.record/text/plain"]
+        o["metadata"]["scrapbook"]["name"]: variables.format_plain_text(
+            v["application/papermill.record/text/plain"], ""
+        )
         for v, o in shown
     }
-    assert texts == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667"}
+    expected = {"share": "0.123", "heads": "12", "array": "0.667"}
+    assert texts == expected | {"name": "3.60", "steps": "49,696"}  # as the page reads them
     assert all(
         kind.startswith("application/papermill.record/") for value, _ in shown for kind in value
     )
