@@ -233,10 +233,10 @@ class Report:
         return self._claims[claim_id]
 
     def _record(self, row: dict[str, Any], note: str | None) -> str:
-        """Keep the verdict for `close` and show it as a card."""
+        """Keep the verdict for `close` and show it as a card; return the card's word."""
         self._verdicts[row["id"]] = row
         display(HTML(cards.card(row, note)))
-        return str(row["verdict"])
+        return cards.verdict(row["verdict"], row["own"])
 
     def _provenance(self) -> dict[str, Any]:
         """What it takes to repeat the run, as of now. Holds no environment variable and no absolute

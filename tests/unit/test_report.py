@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from myst_nb.core import variables
 
 from lib import profiles
@@ -22,6 +23,7 @@ REST = f"paper: olsson2022, chapter: 03_x, parts: {{size: {PART}}}"
 CLAIMS = f"""
 - {{id: O901, statement: Up & up., reported: A lot., {REST}}}
 - {{id: O902, statement: More., reported: Little., {REST}}}
+- {{id: O904, own: true, statement: Less., reported: Nothing., {REST}}}
 - {{id: O903, statement: Any., reported: Any., any_model: {{size: {{nulls: [odd]}}}}, {REST}}}
 """
 
@@ -61,12 +63,12 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"layer": [0, 0], "head": [0, 1], "score": [0.1, 0.9]})
 
 
-def estimates(*values: float) -> list[statistics.Estimate]:
+def estimates(*values: float, null: float = 0.0) -> list[statistics.Estimate]:
     found = [
         statistics.Estimate("size", seed, v, v - 0.05, v + 0.05, 10)
         for seed, v in enumerate(values)
     ]
-    return [*found, statistics.Estimate("size", 0, 0.0, -0.1, 0.1, 10, "even")]
+    return [*found, statistics.Estimate("size", 0, null, null - 0.1, null + 0.1, 10, "even")]
 
 
 def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, frame):
@@ -183,6 +185,21 @@ def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
         json.loads((book.directory / "provenance.json").read_text())["versions"]
         == provenance.versions()
     )
+
+
+def test_prose_and_card_have_one_word_for_a_verdict(book, shown):
+    said = book.claim("O904", estimates(0.1, 0.2, 0.1))
+    assert said == "does not hold" and f">{said}<" in shown[0][0]
+
+
+def test_a_card_says_at_once_what_came_out_beside_what_was_asked(book, shown):
+    book.claim("O901", estimates(0.9, 0.8, 0.7, null=0.9))
+    card = BeautifulSoup(shown[0][0], "html.parser")
+    folded = card.details.extract().get_text()
+    said = card.get_text()
+    assert "undecided" in said and "asked: above 0.5 in every seed" in said
+    assert "comes out as well on even" in said
+    assert "size of it" in folded and "half of it" in folded and "on even: reproduced" in folded
 
 
 def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
