@@ -69,6 +69,8 @@ def _parts(row: dict[str, Any], own: bool) -> str:
 def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     """One part; its verdict is said where the claim has several."""
     word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
+    if part["also_on"]:
+        word += f" (as well on {html.escape(' and '.join(part['also_on']))})"
     value = html.escape(measured(part | {"seeds": [], "n": 0}))
     beside = "; ".join(f"{null['name']} {_value(null)}" for null in part["nulls"])
     null = f"; with nothing to find: {html.escape(beside)}" if beside else ""

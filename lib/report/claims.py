@@ -35,6 +35,7 @@ PATH = Path(__file__).parent.parent.parent / "book" / "claims"
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
 UNDECIDED, UNTESTABLE = "undecided", "not testable here"
 Verdicts = Literal["reproduced", "partly", "not reproduced", "undecided", "not testable here"]
+ALARMS = "false alarms"  # so the kind of such trials begins
 FALSE_ALARMS = 0.05  # a rule that passes more often where there is nothing decides nothing
 TRIALS = 20  # fewer cannot tell one in twenty
 
@@ -321,10 +322,11 @@ def _part(
     own = [e for e in estimates if not e.null]
     nulls = [_null(rule, name, estimates) for name in rule.nulls]
     verdict = verdict_of(rule, own, seeds_needed)
-    if any(_as_good(null["verdict"], verdict) for null in nulls) or _alarmed(verdict, rates):
-        verdict = UNDECIDED
+    alike = [null["name"] for null in nulls if _as_good(null["verdict"], verdict)]
+    alike += _alarms(verdict, rates)
     return {
-        "verdict": verdict,
+        "verdict": UNDECIDED if alike else verdict,
+        "also_on": alike,
         **measured(own),
         **rule.model_dump(include={"measure", "unit", "side", "tolerance"}),
         "rule": rule.sentence(),
@@ -348,11 +350,14 @@ def _as_good(null: Verdicts, verdict: Verdicts) -> bool:
     return verdict in rank and rank.get(null, 0) >= rank[verdict]
 
 
-def _alarmed(verdict: Verdicts, rates: list[Rate]) -> bool:
-    """Whether a part that holds has a rule that passes too often where there is nothing to find."""
-    counted = [r for r in rates if r.kind.startswith("false alarms") and r.of >= TRIALS]
-    often = any(rate.passed > FALSE_ALARMS * rate.of for rate in counted)
-    return verdict in (REPRODUCED, PARTLY) and often
+def _alarms(verdict: Verdicts, rates: list[Rate]) -> list[str]:
+    """The kinds of trials with nothing to find in which the rule of a part that holds passes too
+    often."""
+    if verdict not in (REPRODUCED, PARTLY):
+        return []
+    counted = [r for r in rates if r.kind.startswith(ALARMS) and r.of >= TRIALS]
+    often = [rate.kind for rate in counted if rate.passed > FALSE_ALARMS * rate.of]
+    return [kind.removeprefix(f"{ALARMS} on ") for kind in often]
 
 
 def _change(
