@@ -81,7 +81,8 @@ class Report:
         """Show the claims, folded, before any number: what is claimed, and the rule that will judge
         it."""
         rows = "".join(cards.expectation(self._claim(claim_id)) for claim_id in claim_ids)
-        display(HTML(f'<div class="bk-claims">{rows}</div>'))
+        key = f'<p class="bk-key">{cards.KEY}</p>'
+        display(HTML(f'<div class="bk-claims">{rows}{key}</div>'))
 
     def figure(
         self, chart: alt.TopLevelMixin, name: str, data: pd.DataFrame | None = None, **fills: Any

@@ -326,6 +326,7 @@ def _part(
     return {
         "verdict": verdict,
         **measured(own),
+        **rule.model_dump(include={"measure", "unit", "side", "tolerance"}),
         "rule": rule.sentence(),
         "nulls": nulls,
         "no_null": rule.no_null,

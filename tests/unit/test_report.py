@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from myst_nb.core import variables  # what the site reads glued values with
 
 from lib import profiles
 from lib.measures import statistics
-from lib.report import captions, cards, chapter, charts, provenance
+from lib.report import captions, cards, chapter, charts, provenance, strips
 
 PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it, nulls: [even]}"
 REST = f"paper: olsson2022, chapter: 03_x, parts: {{size: {PART}}}"
@@ -104,6 +105,28 @@ def test_captions_get_their_numbers_from_the_run_and_from_nowhere_else(book, sho
 def test_a_card_shows_each_null_beside_the_verdict(book, shown):
     book.claim("O901", estimates(0.9, 0.8, 0.7))
     assert "on even: not reproduced (0 [-0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
+
+
+def test_a_card_draws_each_seed_and_each_null_beside_the_bound(book, shown):
+    """Seeds that pass lie whole in the shade of the claimed side; the null does not."""
+    book.claim("O901", estimates(0.9, 0.8, 0.7))
+    drawn = BeautifulSoup(shown[0][0], "html.parser").select_one(".bk-part svg")
+    shade, bound = drawn.rect, float(drawn.select_one("text")["x"])
+    assert drawn.get_text() == "above 0.5" and float(shade["x"]) == bound
+    lines = {kind: drawn.select(f".{kind} path") for kind in ("bk-seed", "bk-null")}
+    assert [len(found) for found in lines.values()] == [3, 1]
+    starts = [float(path["d"].split()[0][1:]) for path in lines["bk-seed"]]
+    assert min(starts) > bound > float(drawn.select_one(".bk-null circle")["cx"])
+
+
+def test_the_drawing_of_a_claim_that_puts_less_is_shaded_below_its_bound():
+    seed = {"value": 0.1, "low": 0.0, "high": 0.2}
+    null = {"name": "none", "measured": 0.9, "interval": [0.4, 5.0]}
+    part = {"estimates": [seed], "nulls": [null], "side": "below", "tolerance": 0.5}
+    drawn = BeautifulSoup(strips.strip(part, "below 0.5"), "html.parser")
+    assert drawn.rect["x"] == "0" and float(drawn.rect["width"]) == float(drawn.find("text")["x"])
+    assert f"H{strips.WIDTH}" in drawn.select_one(".bk-null path")["d"]  # it ends at the edge
+    assert strips.strip(part | {"estimates": []}, "below 0.5") == ""
 
 
 def test_every_figure_says_how_to_draw_it_again(book, shown, frame):
@@ -215,6 +238,8 @@ def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
         (999.7, "1,000"),
         (1234.4, "1,234"),
         (-1234567.0, "-1,234,567"),
+        (5.63e-5, "0.00006"),
+        (-9.96e-4, "-0.001"),
         (1e-9, "0"),
         (float("nan"), "nan"),
         (float("inf"), "inf"),
