@@ -30,6 +30,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lib.measures.statistics import Estimate, Rate
+from lib.report import say
 
 PATH = Path(__file__).parent.parent.parent / "book" / "claims"
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
@@ -80,7 +81,9 @@ class Rule(Strict):
 
     def bound(self) -> str:
         """What the interval is asked, in words: `above 0.75 in every seed`."""
-        seeds = "every seed" if self.share == 1 else f"at least {self.share:.0%} of the seeds"
+        seeds = (
+            "every seed" if self.share == 1 else f"at least {say.percent(self.share)} of the seeds"
+        )
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.side} {self.tolerance:g}{unit} in {seeds}"
 
