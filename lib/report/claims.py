@@ -30,6 +30,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lib.measures.statistics import Estimate, Rate
+from lib.report import say
 
 PATH = Path(__file__).parent.parent.parent / "book" / "claims"
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
@@ -84,7 +85,9 @@ class Rule(Strict):
 
     def asks(self) -> str:
         """The rule in words, without its reason."""
-        seeds = "every seed" if self.share == 1 else f"at least {self.share:.0%} of the seeds"
+        seeds = (
+            "every seed" if self.share == 1 else f"at least {say.percent(self.share)} of the seeds"
+        )
         unit = f" {self.unit}" if self.unit else ""
         bound = f"{self.side} {self.tolerance:g}{unit} in {seeds}"
         return f"{self.measure}: the 95 % interval lies {bound}"

@@ -156,18 +156,25 @@ def test_what_no_paper_claimed_holds_or_does_not(found):
     assert verdicts.in_words(three) == "1 holds, 2 do not hold"
 
 
-def test_a_card_tells_the_past_that_parts_share_once():
+def test_a_card_folds_the_past_of_rules_and_tells_a_shared_one_once():
     was = {"tolerance": 0.95, "measure": "how much of it"}
     past = {"changed": [{"date": "2026-01-31", "was": was, "why": "too strict"}]}
-    revised = claim("R6", own=True, a=past, b=past, c=CHANGED)
-    row = judged(revised, dict.fromkeys("abc", 0.1), 0.0)
-    fold = BeautifulSoup(cards.card(row), "html.parser").details
-    told = [term for term in fold.select("dt") if "changed" in term.text]
-    assert [re.search(r"\((.*)\)", term.text)[1] for term in told] == ["a, b", "c"]
-    assert "no longer measured" in told[0].find_next("dd").text
-    said = told[1].find_next("dd").text  # a question of ours holds or does not
-    assert "above 0.95" in said and "gives: does not hold" in said
-    assert "half of what the paper has" not in said  # the reason of today's tolerance
+    revised = claim("R6", own=True, a=past, b=past, c={})
+    row = judged(revised, dict.fromkeys("abc", 0.9), 0.1)
+    soup = BeautifulSoup(cards.card(row), "html.parser")
+    fold = soup.select_one("details.bk-past")
+    assert [name.text for name in fold.select("dt")] == ["a, b"]
+    assert fold.dd.text.count("2026-01-31") == 1 and "no longer measured" in fold.dd.text
+    fold.decompose()
+    assert "above 0.95" not in soup.text and "above 0.5" in soup.text
+    assert not cards.history(judged(CLAIMS["R1"], {"all": 0.9}, 0.1)["parts"], own=False)
+
+
+def test_a_null_names_its_units_and_seeds_where_they_are_others(found):
+    part = found["R1"]["parts"]["all"]
+    assert "n = 8, seeds 0" in cards.nulls(part)
+    alike = part | {"n": 8, "seeds": [0]}
+    assert "n = " not in cards.nulls(alike) and "seeds" not in cards.nulls(alike)
 
 
 def test_partly_says_when_no_part_passes_in_full():
