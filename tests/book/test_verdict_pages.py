@@ -116,7 +116,7 @@ def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
         "Is it so?",
         "1 reproduced, 1 partly, 1 undecided, 1 not testable here; "
         "questions of ours: 1 does not hold",
-        "2 min to read, 1.5 to run",
+        "2 min to read, 1.5 min to run",
     ]
 
 
