@@ -20,7 +20,7 @@ A claim stands and falls with its core: without that it is not *partly*, whateve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -267,6 +267,20 @@ def rate(
     return Rate(part, kind, sum(passed), len(passed))
 
 
+def rates(
+    rules: Mapping[str, Rule],
+    kind: str,
+    trials: Sequence[Sequence[Estimate]],
+    seeds_needed: int = 3,
+) -> list[Rate]:
+    """The same for several parts, whose estimates stand together in each trial."""
+    found = []
+    for part, rule in rules.items():
+        own = [_of(part, trial) for trial in trials]
+        found.append(rate(rule, part, kind, own, seeds_needed))
+    return found
+
+
 def not_testable(claim: Claim, why: str) -> dict[str, Any]:
     """The record of a claim that this run cannot answer, with the reason."""
     empty = {"measured": None, "interval": None, "n": 0, "seeds": [], "null": "", "parts": {}}
@@ -367,13 +381,14 @@ def _change(
     rule: Rule, change: Change, own: list[Estimate], former: list[Estimate], seeds_needed: int
 ) -> dict[str, Any]:
     """A change of the rule, and what the old rule says of the present numbers (None: it asked for
-    another measurement)."""
+    another measurement). A rule that had other nulls names them."""
     old = rule.before(change)
+    beside = f"; tried on {', '.join(old.nulls) or 'no null'}" if "nulls" in change.was else ""
     numbers = former if "measure" in change.was else own
     verdict = verdict_of(old, numbers, seeds_needed) if numbers else None
     # The reason is that of today's tolerance, unless the change keeps the old one's.
     said = old.sentence() if "reason" in change.was else old.asks()
-    return {"date": change.date, "rule": said, "why": change.why, "verdict": verdict}
+    return {"date": change.date, "rule": said + beside, "why": change.why, "verdict": verdict}
 
 
 def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:
