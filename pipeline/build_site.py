@@ -30,6 +30,7 @@ from pipeline import (
     pages,
     polish,
     process,
+    quotes,
     scoreboard,
     verdicts,
 )
@@ -189,6 +190,7 @@ def build(staged: Path, run: Path, edition: str = "") -> Path:
         raise SystemExit(f"{said}\nThe book was not built: the warnings above are errors here.")
     made = work / "_build" / "html"
     polish.site(made)
+    quotes.site(made)
     downloads.readable(
         made / "_sources" / "chapters",
         staged / "references.bib",
