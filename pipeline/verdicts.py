@@ -93,6 +93,11 @@ def groups(
     return [(name, some) for name, some in by_name.items() if some]
 
 
+def source(row: Row) -> str:
+    """Whose a claim is: a paper's, or a question of ours."""
+    return "A question of ours" if row["own"] else html.escape(PAPERS[row["paper"]])
+
+
 def lead(row: Row) -> Row | None:
     """The part of the core that stands for the claim; none where nothing was measured."""
     parts = row["parts"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from string import Formatter
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from lib.measures.statistics import Estimate, Rate
 from lib.report import cards, claims
-from pipeline import home, numbers, verdicts
+from pipeline import downloads, home, numbers, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUND = {"light": "#ffffff", "dark": "#14181e"}  # of the theme's pages
@@ -98,9 +100,45 @@ def test_the_home_page_has_a_bar_a_paper_and_the_findings_it_names(found, tmp_pa
     assert "1 reproduced, 1 partly, 1 undecided, 1 not testable here" in bars.text
     named = tmp_path / "home.yml"
     named.write_text("findings: [R3, R1, X9]")
-    lines = BeautifulSoup(home.findings(named, found), "html.parser").select("li")
+    answered = {"04_some_name": "Half of it is lost."}
+    lines = BeautifulSoup(home.findings(named, found, answered), "html.parser").select("li")
     assert [line.a.text for line in lines] == ["R3", "R1"]
-    assert lines[0].text.startswith("undecided")
+    assert lines[0].text == "Half of it is lost. Ren et al. 2024, R3: undecided"
+
+
+def executed(folder: Path, **values: str) -> None:
+    """An executed chapter with numbers for its text, as the book's `number` leaves them."""
+    kept = [
+        nbformat.v4.new_output(
+            "display_data",
+            {"application/papermill.record/text/plain": value},
+            metadata={"scrapbook": {"name": name}},
+        )
+        for name, value in values.items()
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=kept)])
+    (folder / "chapters").mkdir()
+    nbformat.write(notebook, folder / "chapters" / "04_some_name.ipynb")
+
+
+def test_an_answer_has_the_numbers_of_the_run(tmp_path):
+    executed(tmp_path, **{"lost": "96 %", "said_R2-x": "partly"})
+    named, chapters = tmp_path / "home.yml", ["04_some_name", "05_no_answer"]
+    named.write_text('answers: {04_some_name: "{lost} is lost: {said_R2-x}."}')
+    assert home.answers(named, tmp_path, chapters) == {"04_some_name": "96 % is lost: partly."}
+    named.write_text('answers: {04_some_name: "{gained} is gained."}')
+    with pytest.raises(ValueError, match="04_some_name shows no number 'gained'"):
+        home.answers(named, tmp_path, chapters)
+
+
+def test_every_chapter_has_an_answer_whose_numbers_its_text_shows():
+    answers = yaml.safe_load((ROOT / "book" / "home.yml").read_text())["answers"]
+    chapters = {path.stem: path for path in (ROOT / "chapters").glob("[0-9]*.ipynb")}
+    assert answers.keys() == chapters.keys()
+    for name, said in answers.items():
+        fields = {field for _, field, _, _ in Formatter().parse(said) if field}
+        shown = set(downloads.GLUED.findall(chapters[name].read_text()))
+        assert fields and fields <= shown, name
 
 
 def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
@@ -110,10 +148,13 @@ def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
     results = tmp_path / "results" / "04_some_name"
     results.mkdir(parents=True)
     (results / "provenance.json").write_text('{"wall_seconds": 90}')
-    card = BeautifulSoup(home.chapters(["04_some_name"], tmp_path, tmp_path, found), "html.parser")
+    said = {"04_some_name": "It is, by < 5 %."}
+    made = home.chapters(["04_some_name"], tmp_path, tmp_path, found, said)
+    card = BeautifulSoup(made, "html.parser")
     assert [line.text for line in card.select("p")] == [
         "4. Some name",
         "Is it so?",
+        "It is, by < 5 %.",
         "1 reproduced, 1 partly, 1 undecided, 1 not testable here; "
         "questions of ours: 1 does not hold",
         "2 min to read, 1.5 min to run",
@@ -185,7 +226,9 @@ def test_partly_says_when_no_part_passes_in_full():
 
 def test_a_finding_of_the_home_page_says_that_its_rule_was_revised(found, tmp_path):
     (tmp_path / "home.yml").write_text("findings: [R1, R2]")
-    lines = BeautifulSoup(home.findings(tmp_path / "home.yml", found), "html.parser").select("li")
+    lines = BeautifulSoup(home.findings(tmp_path / "home.yml", found, {}), "html.parser").select(
+        "li"
+    )
     chips = [line.select_one("a.bk-chip") for line in lines]
     assert chips[0] is None and chips[1]["href"] == "claims.html#rule-R2"
 
@@ -210,7 +253,7 @@ def test_a_claim_of_later_work_stands_beside_what_it_contests(tmp_path):
     said = {row[0]: row[2] for row in table(page, "bk-overview")}
     assert "contested by Y1" in said["R1"] and "contests R1" in said["Y1"]
     (tmp_path / "home.yml").write_text("findings: [R1]")
-    assert "contested by Y1" in home.findings(tmp_path / "home.yml", found)
+    assert "contested by Y1" in home.findings(tmp_path / "home.yml", found, {})
     assert "<em>(contests R1)</em>" in cards.card(rows[1])
 
 
