@@ -111,7 +111,7 @@ def executed(folder: Path, **values: str) -> None:
     kept = [
         nbformat.v4.new_output(
             "display_data",
-            {"application/papermill.record/text/plain": value},
+            {"application/papermill.record/text/plain": repr(value)},
             metadata={"scrapbook": {"name": name}},
         )
         for name, value in values.items()
