@@ -288,3 +288,12 @@ def test_no_two_series_of_a_figure_share_a_colour():
     told = ["loss reduction", "format compliance", "pattern discovery", "loss"]
     for names in (told, [f"head {number}" for number in range(8)]):
         assert len(set(theme.colors(names).to_dict()["range"])) == len(names)
+
+
+def test_charts_of_two_quantities_stand_together_without_a_warning(steps, recwarn):
+    kind = {"series": "seed", "seed": "seed"}
+    both = charts.curves(steps, "step", "loss", **kind) & charts.curves(
+        steps, "step", "low", **kind
+    )
+    names = {param["name"] for param in markup.spec(both)["params"]}
+    assert names == {"isolated_loss", "isolated_low"} and not recwarn.list

@@ -103,6 +103,14 @@ def test_a_figure_says_what_the_columns_of_its_data_mean(book, shown, frame):
     assert known.means["first.csv", "unheard"] == ""
 
 
+def test_what_a_figure_shows_already_is_folded_with_its_caption_outside(book, shown, frame):
+    book.table(frame, "third", folded=True)
+    book.figure(charts.heatmap(frame, "score"), "first", folded=True)
+    for page, (page_of, _) in zip(("Show the table", "Show the figure"), shown, strict=True):
+        assert f"<summary>{page}</summary>" in page_of
+        assert page_of.index("</details>") < page_of.index("<figcaption>")
+
+
 def test_captions_get_their_numbers_from_the_run_and_from_nowhere_else(book, shown, frame):
     book.table(frame, "counted", count=2, top=0.98765)
     assert "2 heads." in shown[0][0] and "The largest is 0.988." in shown[0][0]
