@@ -23,17 +23,13 @@
     room = Math.max(LEAST, Math.min(MOST, room)) - (spec.autosize ? 0 : PADDING);
     var narrow = room < 560, beside = spec.hconcat || spec.concat, axis = side(spec, spec.spec || spec, room);
     if (beside || spec.vconcat) {
-      if (beside && narrow) { delete spec.hconcat; delete spec.concat; spec.vconcat = beside; }
-      axis = Math.max.apply(null, [AXIS].concat((spec.vconcat || beside).map(function (part) { return side(spec, part, room); })));
-      (spec.vconcat || beside).forEach(function (part) {
-        var most = spec.vconcat ? room - axis : (room - axis * beside.length) / beside.length;
-        if (part.width > most) { resize(part, most); }
-      });
+      axis = Math.max.apply(null, [AXIS].concat(panels(spec).map(function (part) { return side(spec, part, room); })));
+      arrange(spec, room, narrow, axis);
     } else if (spec.facet && spec.spec) {
       var own = ((spec.resolve || {}).scale || {}).y === "independent";
-      var panels = rows(spec, spec.facet.field).size;
-      spec.columns = Math.max(1, Math.min(spec.columns || 1, panels, Math.floor((room - axis) / PANEL)));
-      if (panels % spec.columns) { // or the places that no panel fills would show an axis
+      var count = rows(spec, spec.facet.field).size;
+      spec.columns = Math.max(1, Math.min(spec.columns || 1, count, Math.floor((room - axis) / PANEL)));
+      if (count % spec.columns) { // or the places that no panel fills would show an axis
         spec.resolve = Object.assign({}, spec.resolve, { axis: { x: "independent" } });
       }
       resize(spec.spec, own ? room / spec.columns - axis - 12 : (room - axis) / spec.columns - 20); // own: an axis a panel
@@ -43,6 +39,23 @@
     var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20 };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
     return spec;
+  }
+
+  // Panels beside each other share the room, or stand below each other where there is little; all leave the same for
+  // their axes, so that those below each other begin at one line.
+  function arrange(part, room, narrow, axis) {
+    var beside = part.hconcat || part.concat;
+    if (beside && narrow) { delete part.hconcat; delete part.concat; part.vconcat = beside; }
+    (part.vconcat || beside || []).forEach(function (inner) {
+      arrange(inner, part.vconcat ? room : room / beside.length, narrow, axis);
+    });
+    if (part.width > room - axis) { resize(part, room - axis); }
+  }
+
+  // The charts of a picture, however they stand.
+  function panels(part) {
+    var inner = part.hconcat || part.vconcat || part.concat || (part.spec ? [part.spec] : null);
+    return inner ? [].concat.apply([], inner.map(panels)) : [part];
   }
 
   // The values of a column of a chart's data.
@@ -70,8 +83,7 @@
 
   // The letters of the longest name in a legend.
   function keys(spec) {
-    var parts = spec.vconcat || [spec.spec || spec];
-    return Math.max.apply(null, [].concat.apply([], parts.map(layers)).map(function (layer) {
+    return Math.max.apply(null, [].concat.apply([], panels(spec).map(layers)).map(function (layer) {
       var channels = [(layer.encoding || {}).color || {}, (layer.encoding || {}).shape || {}];
       return Math.max.apply(null, channels.map(function (channel) {
         return channel.field && channel.type === "nominal" ? longest((channel.scale || {}).domain || rows(spec, channel.field)) : 0;
