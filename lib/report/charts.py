@@ -205,11 +205,7 @@ def curves(
             f"{x}:Q", scale=axes.scale(scale), axis=axes.numbered(scale, frame[x]), title=titled(x)
         )
     )
-    base = (
-        base.encode(color=axes.color(frame, series))
-        if series
-        else base.encode(color=alt.value(PALETTE[0]))
-    )
+    base = base.encode(color=axes.color(frame, series) if series else alt.value(PALETTE[0]))
     detail = [f"{seed}:N"] if seed else []
     layers: list[alt.Chart] = []
     if low and high:

@@ -297,3 +297,10 @@ def test_charts_of_two_quantities_stand_together_without_a_warning(steps, recwar
     )
     names = {param["name"] for param in markup.spec(both)["params"]}
     assert names == {"isolated_loss", "isolated_low"} and not recwarn.list
+
+
+def test_panels_may_hold_layers_of_layers(steps):
+    line = alt.Chart(steps).mark_rule().encode(x=alt.datum(10))
+    both = alt.layer(line, charts.curves(steps, "step", "loss"), data=steps)
+    made = charts.small_multiples(both, "seed").to_dict()
+    assert made["spec"]["layer"][1]["layer"][0]["encoding"]["x"]["axis"]["tickCount"] > 1
