@@ -133,13 +133,14 @@
 
   // What scrolls is a stop of the tab key and has a name; what does not is neither.
   function scrolls(box) {
-    var more = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
+    var wide = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
+    var long = box.querySelector(".bk-table") && box.scrollHeight > box.clientHeight + 1;
     var title = figure && figure.querySelector("figcaption strong");
     ["role", "aria-label", "tabindex"].forEach(function (name) { box.removeAttribute(name); });
-    if (!more) { return; }
+    if (!wide && !long) { return; }
     box.tabIndex = 0;
     box.setAttribute("role", "group");
-    box.setAttribute("aria-label", (title ? title.textContent : "Table.") + " Scrolls sideways.");
+    box.setAttribute("aria-label", (title ? title.textContent : "Table.") + (wide ? " Scrolls sideways." : " Scrolls."));
   }
 
   // On a phone a table that is wider than the page becomes a card a row, each value under its column's name.
