@@ -93,6 +93,11 @@ def groups(
     return [(name, some) for name, some in by_name.items() if some]
 
 
+def source(row: Row) -> str:
+    """Whose a claim is: a paper's, or a question of ours."""
+    return "A question of ours" if row["own"] else html.escape(PAPERS[row["paper"]])
+
+
 def lead(row: Row) -> Row | None:
     """The part of the core that stands for the claim; none where nothing was measured."""
     parts = row["parts"]
@@ -174,12 +179,11 @@ def _claim(claim: claims.Claim, row: Row | None) -> str:
     judged = row["parts"] if row else {}
     rows = [_part(name, rule, judged.get(name), claim.own) for name, rule in claim.parts.items()]
     head = ("Part", "Verdict", "Measured", "The same rule on a null", "The rule")
-    past = "".join(_past(name, part, claim.own) for name, part in judged.items())
     return (
         f'<details class="bk-full"><summary>{title} <strong>{claim.id}</strong> '
         f'{html.escape(claim.statement)}</summary><p id="rule-{claim.id}">'
         f"{cards.source(claim.own)}: {html.escape(claim.reported)}</p>{why}"
-        f"{table(head, rows, 'bk-rules')}{past}</details>\n"
+        f"{table(head, rows, 'bk-rules')}{cards.history(judged, claim.own)}</details>\n"
     )
 
 
@@ -193,16 +197,6 @@ def _part(name: str, rule: claims.Rule, part: Row | None, own: bool) -> list[str
 
 def _sentence(rule: claims.Rule) -> str:
     return html.escape(rule.sentence())
-
-
-def _past(name: str, part: Row, own: bool) -> str:
-    """What a rule was before it was changed, folded under its mark."""
-    return "".join(
-        '<details class="bk-past"><summary><span class="bk-chip">'
-        + f"{cards.REVISED}</span> {html.escape(name)}, {change['date']}</summary>"
-        f"<p>{html.escape(cards.past(change, own))}</p></details>"
-        for change in part["changed"]
-    )
 
 
 RULES_INTRO = """\

@@ -18,9 +18,9 @@ import numpy as np
 from lib.report import claims, strips
 from lib.report.strips import KEY
 
-REVISED = "rule revised"
 CODE = re.compile(r"`([^`]+)`")
 OWN = {claims.REPRODUCED: "holds", claims.NOT: "does not hold"}
+REVISED = "rule revised"
 
 
 def expectation(claim: claims.Claim) -> str:
@@ -46,7 +46,7 @@ def card(row: dict[str, Any], note: str | None = None) -> str:
     return (
         f'<section class="{style}" id="{place}-{row["id"]}">{_title(row)}'
         f'<p class="bk-reported">{source(own)}: {html.escape(row["reported"])}</p>'
-        f"{_parts(row, own)}{reason}{_rules(row, own)}</section>"
+        f"{_parts(row, own)}{reason}{_rules(row, own)}{history(row['parts'], own)}</section>"
     )
 
 
@@ -69,6 +69,8 @@ def _parts(row: dict[str, Any], own: bool) -> str:
 def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     """One part; its verdict is said where the claim has several."""
     word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
+    if part["also_on"]:
+        word += f" (as well on {html.escape(' and '.join(part['also_on']))})"
     value = html.escape(measured(part | {"seeds": [], "n": 0}))
     beside = "; ".join(f"{null['name']} {_value(null)}" for null in part["nulls"])
     null = f"; with nothing to find: {html.escape(beside)}" if beside else ""
@@ -81,14 +83,12 @@ def _part(part: dict[str, Any], several: bool, own: bool) -> str:
 
 
 def _rules(row: dict[str, Any], own: bool) -> str:
-    """The rules in full, what they say of each null, and what they were before, folded."""
+    """The rules in full and what they say of each null, folded."""
     facts = [fact for name, part in row["parts"].items() for fact in _facts(name, part, own)]
-    facts += _history(row["parts"], own)
     items = "".join(f"<dt>{term}</dt><dd>{html.escape(text)}</dd>" for term, text in facts)
-    mark = f' <span class="bk-chip">{REVISED}</span>' if revised(row) else ""
     key = f"<p>{KEY}</p>" if facts else ""
     items = items or f"<dt>Rule</dt><dd>{html.escape(row['rule'])}</dd>"
-    return f"<details><summary>Rules and nulls{mark}</summary>{key}<dl>{items}</dl></details>"
+    return f"<details><summary>Rules and nulls</summary>{key}<dl>{items}</dl></details>"
 
 
 def _facts(name: str, part: dict[str, Any], own: bool) -> list[tuple[str, str]]:
@@ -100,16 +100,19 @@ def _facts(name: str, part: dict[str, Any], own: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _history(parts: dict[str, dict[str, Any]], own: bool) -> list[tuple[str, str]]:
-    """What rules were before they were changed, as pairs of term and text: parts with one past
-    together."""
+def history(parts: dict[str, dict[str, Any]], own: bool) -> str:
+    """What the rules of parts were before they were changed, folded under their mark: parts with
+    one past together. Empty where none was changed."""
     told: dict[str, list[str]] = {}
     for name, part in parts.items():
         for change in part["changed"]:
-            told.setdefault(past(change, own), []).append(html.escape(name))
-    return [
-        (f"Rule changed after results ({', '.join(names)})", text) for text, names in told.items()
-    ]
+            told.setdefault(past(change, own), []).append(name)
+    items = "".join(
+        f"<dt>{html.escape(', '.join(names))}</dt><dd>{html.escape(text)}</dd>"
+        for text, names in told.items()
+    )
+    mark = f'<summary><span class="bk-chip">{REVISED} after results</span></summary>'
+    return f'<details class="bk-past">{mark}<dl>{items}</dl></details>' if told else ""
 
 
 def revised(row: dict[str, Any]) -> bool:
@@ -163,10 +166,13 @@ def measured(row: dict[str, Any]) -> str:
 
 def nulls(part: dict[str, Any], own: bool = False) -> str:
     """What a part's rule says on each of its nulls, and how often it passes in repeated trials, in
-    words."""
-    words = [verdict(null["verdict"], own) for null in part["nulls"]]
-    pairs = zip(part["nulls"], words, strict=True)
-    said = [f"on {null['name']}: {word} ({measured(null)})" for null, word in pairs]
+    words. Units and seeds are named where they are not the part's."""
+    said = []
+    for null in part["nulls"]:
+        same = {"n": 0} if null["n"] == part["n"] else {}
+        same |= {"seeds": []} if null["seeds"] == part["seeds"] else {}
+        word = verdict(null["verdict"], own)
+        said.append(f"on {null['name']}: {word} ({measured(null | same)})")
     said += [f"{rate['kind']}: {rate['passed']} of {rate['of']}" for rate in part["rates"]]
     return "; ".join(said) if part["nulls"] else "; ".join([f"no null: {part['no_null']}", *said])
 

@@ -219,7 +219,7 @@ def test_a_chapter_says_under_its_question_how_long_it_takes(tmp_path):
     lines = (
         home.timed(nbformat.v4.new_notebook(cells=[cell]), tmp_path).cells[0].source.splitlines()
     )
-    assert lines[2] == "*Is it so?*" and "2 min to read, 0.5 to run" in lines[4]
+    assert lines[2] == "*Is it so?*" and "2 min to read, 0.5 min to run" in lines[4]
 
 
 def test_pages_outside_the_chapters_link_them_by_number():

@@ -62,12 +62,12 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"layer": [0, 0], "head": [0, 1], "score": [0.1, 0.9]})
 
 
-def estimates(*values: float) -> list[statistics.Estimate]:
+def estimates(*values: float, null: float = 0.0) -> list[statistics.Estimate]:
     found = [
         statistics.Estimate("size", seed, v, v - 0.05, v + 0.05, 10)
         for seed, v in enumerate(values)
     ]
-    return [*found, statistics.Estimate("size", 0, 0.0, -0.1, 0.1, 10, "even")]
+    return [*found, statistics.Estimate("size", 0, null, null - 0.1, null + 0.1, 10, "even")]
 
 
 def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, frame):
@@ -117,6 +117,14 @@ def test_a_card_draws_each_seed_and_each_null_beside_the_bound(book, shown):
     assert [len(found) for found in lines.values()] == [3, 1]
     starts = [float(path["d"].split()[0][1:]) for path in lines["bk-seed"]]
     assert min(starts) > bound > float(drawn.select_one(".bk-null circle")["cx"])
+
+
+def test_a_card_names_the_null_that_makes_it_undecided(book, shown):
+    book.claim("O901", estimates(0.9, 0.8, 0.7, null=0.9))
+    card = BeautifulSoup(shown[0][0], "html.parser")
+    folded = card.details.extract().get_text()
+    assert "undecided" in card.get_text() and "as well on even" in card.get_text()
+    assert "half of it" in folded and "on even: reproduced" in folded
 
 
 def test_the_drawing_of_a_claim_that_puts_less_is_shaded_below_its_bound():
