@@ -82,7 +82,7 @@ def _result(name: str, part: dict[str, Any], alone: bool, own: bool) -> tuple[st
     """One part's verdict, and its number beside the bound, as term and markup; what else passes the
     rule and whether the rule was changed are said at once."""
     term = f"{html.escape(name)}: <em>{verdict(part['verdict'], own)}</em>"
-    said = f"{measured(part | {'seeds': [], 'n': 0})}; asked: {part['bound']}"
+    said = f"{value(part)}; asked: {part['bound']}"
     if part["also_on"]:
         said += f"; comes out as well on {' and on '.join(part['also_on'])}"
     if part["changed"]:
@@ -100,14 +100,20 @@ def _part(name: str, part: dict[str, Any], own: bool) -> list[tuple[str, str]]:
     ]
 
 
+def value(row: dict[str, Any]) -> str:
+    """The measured value with its interval; a dash when nothing was measured."""
+    if row["measured"] is None:
+        return "–"
+    interval = " [" + ", ".join(map(short, row["interval"])) + "]" if row["interval"] else ""
+    return short(row["measured"]) + interval
+
+
 def measured(row: dict[str, Any]) -> str:
     """The measured value with its interval and sample, in words; a dash when nothing was
     measured."""
+    text = value(row)
     if row["measured"] is None:
-        return "–"
-    text = short(row["measured"])
-    if row["interval"]:
-        text += " [" + ", ".join(map(short, row["interval"])) + "]"
+        return text
     if row["n"]:
         text += f", n = {row['n']}"
     seeds = [str(seed) for seed in row["seeds"] if seed is not None]

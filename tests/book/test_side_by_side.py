@@ -204,7 +204,9 @@ def test_a_chapter_states_what_it_asks_under_its_heading():
     answers.stated(notebook, given)
     text = "\n".join(cell.source for cell in notebook.cells)
     assert (
-        text.count("## Your model\n\nAsked of a model here, and what this site's profile `mine`")
+        text.count(
+            "## Your model\n\nWhat can be asked of a model here, and whether this site's profile `mine`"
+        )
         == 1
     )
     assert "needed for (needs `model`): yes" in text
