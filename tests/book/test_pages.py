@@ -51,6 +51,12 @@ def test_a_fold_is_named_for_what_it_holds(source, said):
     assert folded(source) == said
 
 
+def test_the_call_that_ends_a_chapter_is_not_shown():
+    cells = [nbformat.v4.new_code_cell(source) for source in ("x = 1", "book.close()\n")]
+    made = folds.named(nbformat.v4.new_notebook(cells=cells)).cells
+    assert [cell.metadata.get("tags", []) for cell in made] == [[], ["remove-input"]]
+
+
 def test_tags_and_a_name_of_its_own_win():
     assert folded("seed = 0", "parameters") == "Parameters"
     open_cell = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})
