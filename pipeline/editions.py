@@ -23,6 +23,7 @@ EDITIONS = ("", STUDENT, INSTRUCTOR)
 SOLUTION = re.compile(r"^(`{3,})\{solution\}.*?^\1[ ]*$\n*", re.M | re.S)
 EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 CHECK = "exercises.check"
+COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
 
 
@@ -39,14 +40,17 @@ def folder(name: str, edition: str) -> str:
 
 
 def edited(notebook: Any, edition: str) -> Any:
-    """An executed chapter as an edition shows it. Checks become fields to answer in, and for
-    students hold sealed answers alone."""
+    """An executed chapter as an edition shows it. Checks become fields to answer in, and hold
+    sealed answers alone; what computes them goes with the downloaded notebook (`COMPUTES`), which
+    may be run with other parameters, but for students does not."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _prose(cell.source, edition)
         elif asked := _asked(cell):
             right = [_right(o) for o in cell.outputs if "exercise" in o.get("metadata", {})]
-            if edition == STUDENT:
+            if edition != STUDENT:
+                cell.metadata[COMPUTES] = cell.source
+            if edition != INSTRUCTOR:
                 cell.source = _sealed(asked, right)
             cell.outputs = [_field(*one) for one in zip(asked, right, strict=True)]
     notebook.cells = [c for c in notebook.cells if c.cell_type != "markdown" or c.source.strip()]

@@ -124,5 +124,12 @@ def test_hint_check_and_solution_are_folds_of_their_own(site):
     numbers = [title.text.split("Exercise ")[1].strip() for title in titles]
     assert numbers == ["1.1", "1.1"]
     assert "sums to one" in hint.text and "dropdown" in solution["class"]
-    assert "A.mean" in check.text and "sums to one" not in check.text
-    assert "quetzalcoatl" not in hint.text + check.text
+    assert "Sealed" in check.text and "sums to one" not in check.text
+    assert not [word for word in GIVEN_AWAY if word in hint.text + check.text]
+
+
+def test_a_downloaded_notebook_computes_what_it_checks(site):
+    """It may be run with other parameters, where the sealed answers of the page are wrong."""
+    cells = [c for c in nbformat.read(site / SOURCE, 4).cells if c.cell_type == "code"]
+    (check,) = [c for c in cells if editions.CHECK in c.source]
+    assert "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
