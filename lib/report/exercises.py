@@ -82,17 +82,21 @@ def check(
 
 def told(predicted: float, measured: float, beside: Mapping[str, float]) -> str:
     """By how much a prediction was off, and what it means beside values that are known."""
+    if not math.isfinite(measured):
+        return "What you predicted could not be measured in this run."
     off = measured - predicted
     more = f"{abs(off):.2g} {'more' if off > 0 else 'less'}" if off else "just that"
     said = f"You predicted {predicted:.3g}, and {measured:.3g} came out: {more}."
-    if not beside or not math.isfinite(off):
+    if not beside:
         return said
     nearest = [min(beside, key=lambda n, x=x: abs(beside[n] - x)) for x in (predicted, measured)]
     first, second = (f"*{name}* ({beside[name]:.3g})" for name in nearest)
-    if first == second:
-        return f"{said} Both lie nearest to {first}: the picture behind your prediction holds."
-    expected = f"Your prediction lies nearest to {first}, what came out to {second}"
-    return f"{said} {expected}: which part of your picture was wrong?"
+    if first != second:
+        expected = f"Your prediction lies nearest to {first}, what came out to {second}"
+        return f"{said} {expected}: which part of your picture was wrong?"
+    far = abs(off) > (max(beside.values()) - min(beside.values())) / 4
+    means = "but far from each other" if far else "and the picture behind your prediction holds"
+    return f"{said} Both lie nearest to {first}, {means}."
 
 
 def _unpredicted(predicted: Any) -> str:

@@ -102,8 +102,9 @@ BESIDE = {"one layer": 0.0, "two layers": 1.2, "not measured": float("nan")}
     ("predicted", "told"),
     [
         (1.0, ["0.9 less", "lies nearest to *two layers* (1.2)", "what came out to *one layer*"]),
-        (-0.1, ["0.2 more", "Both lie nearest to *one layer* (0)"]),
-        (0.1, ["just that", "Both"]),
+        (-0.1, ["0.2 more", "Both lie nearest to *one layer* (0)", "holds"]),
+        (-0.9, ["1 more", "Both lie nearest to *one layer* (0), but far from each other"]),
+        (0.1, ["just that", "Both", "holds"]),
     ],
 )
 def test_a_prediction_may_be_wrong_and_is_told_by_how_much(shown, predicted, told):
@@ -134,4 +135,4 @@ def test_nothing_is_told_before_there_is_a_prediction_and_a_measurement(
 def test_where_a_short_run_could_not_measure_the_prediction_stands_alone(shown):
     nothing = float("nan")
     assert exercises.check(nothing, nothing, predicted=0.5, beside={"known": 0.5})
-    assert "nan came out" in shown[0][0] and "known" not in shown[0][0]
+    assert "could not be measured" in shown[0][0] and "known" not in shown[0][0]
