@@ -14,6 +14,7 @@ import nbformat
 from pybtex.database import parse_file
 
 from pipeline import citations, dependencies, numbers
+from pipeline.editions import COMPUTES
 
 GLUED = re.compile(r"\{glue:text\}`([^`]+)`")
 CITED = re.compile(r"\{cite(:[tp])?\}`([^`]+)`")
@@ -34,6 +35,7 @@ def readable(folder: Path, library: Path, repository: str = "") -> None:
         for cell in notebook.cells:
             if cell.cell_type == "code":  # fields to answer in need the site's script
                 cell.outputs = [o for o in cell.outputs if "bk-try" not in str(o.get("data"))]
+                cell.source = cell.metadata.pop(COMPUTES, cell.source)
             if cell.cell_type == "markdown":
                 cell.source = plain(cell.source, values, labels)
         notebook.cells.insert(0, note(path.stem, repository))

@@ -10,7 +10,7 @@ import ast
 import html
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 
@@ -23,7 +23,15 @@ EDITIONS = ("", STUDENT, INSTRUCTOR)
 SOLUTION = re.compile(r"^(`{3,})\{solution\}.*?^\1[ ]*$\n*", re.M | re.S)
 EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 CHECK = "exercises.check"
+COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
+
+
+class Asked(NamedTuple):
+    """The name that a check reads, and that of the prediction before it, if one is asked for."""
+
+    name: str
+    predicted: str
 
 
 def named(edition: str) -> str:
@@ -39,16 +47,21 @@ def folder(name: str, edition: str) -> str:
 
 
 def edited(notebook: Any, edition: str) -> Any:
-    """An executed chapter as an edition shows it. Checks become fields to answer in, and for
-    students hold sealed answers alone."""
+    """An executed chapter as an edition shows it. Checks become fields to answer in, and hold
+    sealed answers alone; what computes them goes with the downloaded notebook (`COMPUTES`), which
+    may be run with other parameters, but for students does not."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _prose(cell.source, edition)
         elif asked := _asked(cell):
-            right = [_right(o) for o in cell.outputs if "exercise" in o.get("metadata", {})]
-            if edition == STUDENT:
-                cell.source = _sealed(asked, right)
-            cell.outputs = [_field(*one) for one in zip(asked, right, strict=True)]
+            shown = [o for o in cell.outputs if "exercise" in o.get("metadata", {})]
+            if edition != STUDENT:
+                cell.metadata[COMPUTES] = cell.source
+            if edition != INSTRUCTOR:
+                cell.source = _sealed(asked, shown)
+            fields = [_field(*one) for one in zip(asked, shown, strict=True)]
+            glued = [] if edition == STUDENT else [o for o in cell.outputs if o not in shown]
+            cell.outputs = [*fields, *glued]
     notebook.cells = [c for c in notebook.cells if c.cell_type != "markdown" or c.source.strip()]
     return notebook
 
@@ -60,13 +73,18 @@ def _prose(text: str, edition: str) -> str:
     return opened.sub(r"\1", text) if edition == INSTRUCTOR else text
 
 
-def _asked(cell: Any) -> list[str]:
-    """The names that a check cell checks, in order."""
+def _asked(cell: Any) -> list[Asked]:
+    """What a check cell checks, in order."""
     if cell.cell_type != "code" or CHECK not in cell.source:
         return []
     calls = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call)]
-    calls = sorted(calls, key=lambda call: call.lineno)
-    return [ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == CHECK]
+    calls = [call for call in calls if ast.unparse(call.func) == CHECK]
+    return [_names(call) for call in sorted(calls, key=lambda call: call.lineno)]
+
+
+def _names(call: ast.Call) -> Asked:
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    return Asked(ast.unparse(call.args[0]), given.get("predicted", ""))
 
 
 def _right(output: Any) -> Sealed:
@@ -75,19 +93,24 @@ def _right(output: Any) -> Sealed:
     return Sealed(None if shape is None else tuple(shape), kept["tolerance"], kept["digests"])
 
 
-def _sealed(names: list[str], right: list[Sealed]) -> str:
+def _sealed(asked: list[Asked], shown: list[Any]) -> str:
     """The code of a check that no answer can be read from."""
-    lines = [
-        f"{CHECK}({name}, exercises.Sealed({one.shape}, {one.tolerance}, {one.digests!r}))"
-        for name, one in zip(names, right, strict=True)
-    ]
+    lines = []
+    for one, output in zip(asked, shown, strict=True):
+        right = _right(output)
+        given = f"{one.name}, exercises.Sealed({right.shape}, {right.tolerance}, {right.digests!r})"
+        if one.predicted:
+            beside = dict(output.metadata.get("beside", {}))
+            given += f", predicted={one.predicted}, beside={beside!r}"
+        lines.append(f"{CHECK}({given})")
     return "\n".join(lines) + ";"
 
 
-def _field(name: str, right: Sealed) -> Any:
+def _field(asked: Asked, output: Any) -> Any:
     """Where a reader of the page answers: a field for a number or a word; the site's script shows
-    it and compares."""
-    if right.shape:
+    it and compares. What was predicted first has to be run."""
+    right, name = _right(output), asked.name
+    if right.shape or asked.predicted:
         said = f"`{name}` is checked in a running notebook: get this chapter with the button above."
         return nbformat.v4.new_output("display_data", {"text/markdown": said})
     kind = "word" if right.shape is None else "number"

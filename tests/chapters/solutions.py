@@ -29,7 +29,8 @@ def _each(node: ast.expr) -> list[ast.expr]:
 
 
 def solved(chapter: Path) -> tuple[nbformat.NotebookNode, int]:
-    """The notebook with all solutions put in, and how many names they give a value.
+    """The notebook with all solutions put in, and how many answers they give; a prediction is
+    none.
 
     Error: AssertionError where an answer cell is followed by no solution with code.
     """
@@ -43,7 +44,18 @@ def solved(chapter: Path) -> tuple[nbformat.NotebookNode, int]:
             open_cell.source += f"\n# solution of {label}\n{code}"
             open_cell = None
     assert open_cell is None, f"{chapter.stem}: no solution for {open_cell.source}"
-    return notebook, count
+    code = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    return notebook, count - sum(len(_predicted(check)) for tree in code for check in checks(tree))
+
+
+def checks(tree: ast.AST) -> list[ast.Call]:
+    """The calls of `exercises.check`."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func) == "exercises.check"]
+
+
+def _predicted(check: ast.Call) -> list[ast.expr]:
+    return [keyword.value for keyword in check.keywords if keyword.arg == "predicted"]
 
 
 def said(executed: nbformat.NotebookNode) -> list[str]:
@@ -61,8 +73,8 @@ def read_elsewhere(chapter: Path) -> set[str]:
         if cell.cell_type != "code":
             continue
         tree = ast.parse(cell.source)
-        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
-        checked = {id(n.args[0]) for n in calls if ast.unparse(n.func) == "exercises.check"}
+        asked = checks(tree)
+        checked = {id(name) for call in asked for name in (call.args[0], *_predicted(call))}
         names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in checked]
         found |= open_names & {n.id for n in names if isinstance(n.ctx, ast.Load)}
         open_names -= {n.id for n in names if isinstance(n.ctx, ast.Store)}

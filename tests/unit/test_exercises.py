@@ -84,3 +84,55 @@ def test_what_goes_with_the_output_is_what_a_page_needs(monkeypatch):
         "tolerance",
         "digests",
     }
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[tuple[str, dict]]:
+    """What checks display: text and metadata."""
+    found: list = []
+    keep = lambda what, metadata: found.append((what.data, metadata))
+    monkeypatch.setattr(exercises, "display", keep)
+    return found
+
+
+BESIDE = {"one layer": 0.0, "two layers": 1.2, "not measured": float("nan")}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "told"),
+    [
+        (1.0, ["0.9 less", "lies nearest to *two layers* (1.2)", "what came out to *one layer*"]),
+        (-0.1, ["0.2 more", "Both lie nearest to *one layer* (0)", "holds"]),
+        (-0.9, ["1 more", "Both lie nearest to *one layer* (0), but far from each other"]),
+        (0.1, ["just that", "Both", "holds"]),
+    ],
+)
+def test_a_prediction_may_be_wrong_and_is_told_by_how_much(shown, predicted, told):
+    assert exercises.check(0.1, 0.1, predicted=predicted, beside=BESIDE)
+    ((text, beside),) = shown
+    assert text.startswith("**Right.**") and all(part in text for part in told)
+    assert beside["beside"] == {"one layer": 0.0, "two layers": 1.2}  # what a page can hold
+
+
+@pytest.mark.parametrize(
+    ("answer", "predicted", "told"),
+    [
+        (0.1, ..., "Write down a prediction"),
+        (0.1, "high", "A prediction is a single number"),
+        (0.1, float("nan"), "A prediction is a single number"),
+        (0.5, 0.1, "Another number"),
+        (..., 0.1, "Not answered yet"),
+    ],
+)
+def test_nothing_is_told_before_there_is_a_prediction_and_a_measurement(
+    shown, answer, predicted, told
+):
+    assert not exercises.check(answer, 0.1, predicted=predicted, beside=BESIDE)
+    ((text, _),) = shown
+    assert told in text and "came out" not in text and "*two layers*" not in text
+
+
+def test_where_a_short_run_could_not_measure_the_prediction_stands_alone(shown):
+    nothing = float("nan")
+    assert exercises.check(nothing, nothing, predicted=0.5, beside={"known": 0.5})
+    assert "could not be measured" in shown[0][0] and "known" not in shown[0][0]
