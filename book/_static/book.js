@@ -23,11 +23,7 @@
     room = Math.max(LEAST, Math.min(MOST, room));
     var narrow = room < 560, beside = spec.hconcat || spec.concat;
     if (beside || spec.vconcat) {
-      if (beside && narrow) { delete spec.hconcat; delete spec.concat; spec.vconcat = beside; }
-      (spec.vconcat || beside).forEach(function (part) {
-        var most = spec.vconcat ? room - AXIS : (room - AXIS * beside.length) / beside.length;
-        if (part.width > most) { resize(part, most); }
-      });
+      arrange(spec, room, narrow);
     } else if (spec.facet && spec.spec) {
       var axis = side(spec, room), own = ((spec.resolve || {}).scale || {}).y === "independent";
       spec.columns = Math.max(1, Math.min(spec.columns || 1, Math.floor((room - axis) / PANEL)));
@@ -41,6 +37,16 @@
     var legend = { columns: narrow ? 2 : 3, labelLimit: room / (narrow ? 2.4 : 3.4) };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
     return spec;
+  }
+
+  // Panels beside each other share the room, or stand below each other where there is little.
+  function arrange(part, room, narrow) {
+    var beside = part.hconcat || part.concat;
+    if (beside && narrow) { delete part.hconcat; delete part.concat; part.vconcat = beside; }
+    (part.vconcat || beside || []).forEach(function (inner) {
+      arrange(inner, part.vconcat ? room : room / beside.length, narrow);
+    });
+    if (part.width > room - AXIS) { resize(part, room - AXIS); }
   }
 
   // The values of a column of a chart's data.
@@ -81,7 +87,30 @@
       if (!views.has(chart)) { walk(chart, canvas); }
       chart.classList.add("bk-live");
       views.set(chart, result.view);
+      call(chart, result.view, (spec.usermeta || {}).told || {});
       offer(chart);
+    });
+  }
+
+  // What the places of a slider are called (steps of training) stands beside it and is said by a screen reader; a row
+  // of buttons has the name that stands before it.
+  function call(chart, view, told) {
+    chart.querySelectorAll(".bk-controls .vega-bind").forEach(function (control) {
+      var input = control.querySelector("input"), names = input && told[input.name];
+      if (input && input.type === "radio") {
+        control.setAttribute("role", "radiogroup");
+        control.setAttribute("aria-label", control.querySelector(".vega-bind-name").textContent.trim());
+      }
+      if (!names) { return; }
+      var value = input.nextElementSibling.cloneNode();
+      input.nextElementSibling.replaceWith(value); // Vega's own goes on counting, unseen
+      function say() { // the control is set before the view's listeners are called
+        value.textContent = names[input.value];
+        input.setAttribute("aria-valuetext", names[input.value]);
+      }
+      view.addSignalListener(input.name, say);
+      input.addEventListener("input", say);
+      say();
     });
   }
 
