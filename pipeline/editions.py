@@ -23,6 +23,7 @@ EDITIONS = ("", STUDENT, INSTRUCTOR)
 SOLUTION = re.compile(r"^(`{3,})\{solution\}.*?^\1[ ]*$\n*", re.M | re.S)
 EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 CHECK = "exercises.check"
+PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
 COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
 
@@ -64,13 +65,13 @@ def _prose(text: str, edition: str) -> str:
     return opened.sub(r"\1", text) if edition == INSTRUCTOR else text
 
 
-def _asked(cell: Any) -> list[str]:
-    """The names that a check cell checks, in order."""
-    if cell.cell_type != "code" or CHECK not in cell.source:
+def _asked(cell: Any) -> list[ast.Call]:
+    """The calls that check an answer in a cell, in order."""
+    if cell.cell_type != "code" or not re.search(rf"{CHECK}|{PREDICTED}", cell.source):
         return []
     calls = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call)]
     calls = sorted(calls, key=lambda call: call.lineno)
-    return [ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == CHECK]
+    return [call for call in calls if ast.unparse(call.func) in (CHECK, PREDICTED)]
 
 
 def _right(output: Any) -> Sealed:
@@ -79,20 +80,24 @@ def _right(output: Any) -> Sealed:
     return Sealed(None if shape is None else tuple(shape), kept["tolerance"], kept["digests"])
 
 
-def _sealed(names: list[str], right: list[Sealed]) -> str:
-    """The code of a check that no answer can be read from."""
-    lines = [
-        f"{CHECK}({name}, exercises.Sealed({one.shape}, {one.tolerance}, {one.digests!r}))"
-        for name, one in zip(names, right, strict=True)
-    ]
+def _sealed(calls: list[ast.Call], right: list[Sealed]) -> str:
+    """The code of checks that no answer can be read from: a seal stands for their last argument."""
+    lines = []
+    for call, one in zip(calls, right, strict=True):
+        given = [ast.unparse(part) for part in call.args[:-1]]
+        given.append(f"exercises.Sealed({one.shape}, {one.tolerance}, {one.digests!r})")
+        given += [ast.unparse(part) for part in call.keywords if part.arg != "tolerance"]
+        lines.append(f"{ast.unparse(call.func)}({', '.join(given)})")
     return "\n".join(lines) + ";"
 
 
-def _field(name: str, right: Sealed) -> Any:
+def _field(call: ast.Call, right: Sealed) -> Any:
     """Where a reader of the page answers: a field for a number or a word; the site's script shows
-    it and compares."""
-    if right.shape:
+    it and compares. What is to be run has none."""
+    name, run = ast.unparse(call.args[0]), ast.unparse(call.func) == PREDICTED
+    if right.shape or run:
         said = f"`{name}` is checked in a running notebook: get this chapter with the button above."
+        said = f"Write your prediction down now. {said}" if run else said
         return nbformat.v4.new_output("display_data", {"text/markdown": said})
     kind = "word" if right.shape is None else "number"
     beside = f'data-kind="{kind}" data-step="{right.tolerance:g}" data-digest="{right.digests}"'

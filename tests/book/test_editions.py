@@ -132,4 +132,6 @@ def test_a_downloaded_notebook_computes_what_it_checks(site):
     """It may be run with other parameters, where the sealed answers of the page are wrong."""
     cells = [c for c in nbformat.read(site / SOURCE, 4).cells if c.cell_type == "code"]
     (check,) = [c for c in cells if editions.CHECK in c.source]
-    assert "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
+    assert (
+        "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
+    )
