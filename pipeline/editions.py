@@ -10,7 +10,7 @@ import ast
 import html
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbformat
 
@@ -23,15 +23,9 @@ EDITIONS = ("", STUDENT, INSTRUCTOR)
 SOLUTION = re.compile(r"^(`{3,})\{solution\}.*?^\1[ ]*$\n*", re.M | re.S)
 EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 CHECK = "exercises.check"
+PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
 COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
-
-
-class Asked(NamedTuple):
-    """The name that a check reads, and that of the prediction before it, if one is asked for."""
-
-    name: str
-    predicted: str
 
 
 def named(edition: str) -> str:
@@ -49,19 +43,20 @@ def folder(name: str, edition: str) -> str:
 def edited(notebook: Any, edition: str) -> Any:
     """An executed chapter as an edition shows it. Checks become fields to answer in, and hold
     sealed answers alone; what computes them goes with the downloaded notebook (`COMPUTES`), which
-    may be run with other parameters, but for students does not."""
+    may be run with other parameters, but for students does not. Nor do numbers that solutions
+    quote, which checks may make."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _prose(cell.source, edition)
         elif asked := _asked(cell):
-            shown = [o for o in cell.outputs if "exercise" in o.get("metadata", {})]
+            right = [_right(o) for o in cell.outputs if "exercise" in o.get("metadata", {})]
             if edition != STUDENT:
                 cell.metadata[COMPUTES] = cell.source
             if edition != INSTRUCTOR:
-                cell.source = _sealed(asked, shown)
-            fields = [_field(*one) for one in zip(asked, shown, strict=True)]
-            glued = [] if edition == STUDENT else [o for o in cell.outputs if o not in shown]
-            cell.outputs = [*fields, *glued]
+                cell.source = _sealed(asked, right)
+            fields = [_field(*one) for one in zip(asked, right, strict=True)]
+            glued = [o for o in cell.outputs if "exercise" not in o.get("metadata", {})]
+            cell.outputs = fields if edition == STUDENT else fields + glued
     notebook.cells = [c for c in notebook.cells if c.cell_type != "markdown" or c.source.strip()]
     return notebook
 
@@ -73,18 +68,13 @@ def _prose(text: str, edition: str) -> str:
     return opened.sub(r"\1", text) if edition == INSTRUCTOR else text
 
 
-def _asked(cell: Any) -> list[Asked]:
-    """What a check cell checks, in order."""
-    if cell.cell_type != "code" or CHECK not in cell.source:
+def _asked(cell: Any) -> list[ast.Call]:
+    """The calls that check an answer in a cell, in order."""
+    if cell.cell_type != "code" or not re.search(rf"{CHECK}|{PREDICTED}", cell.source):
         return []
     calls = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call)]
-    calls = [call for call in calls if ast.unparse(call.func) == CHECK]
-    return [_names(call) for call in sorted(calls, key=lambda call: call.lineno)]
-
-
-def _names(call: ast.Call) -> Asked:
-    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-    return Asked(ast.unparse(call.args[0]), given.get("predicted", ""))
+    calls = sorted(calls, key=lambda call: call.lineno)
+    return [call for call in calls if ast.unparse(call.func) in (CHECK, PREDICTED)]
 
 
 def _right(output: Any) -> Sealed:
@@ -93,25 +83,24 @@ def _right(output: Any) -> Sealed:
     return Sealed(None if shape is None else tuple(shape), kept["tolerance"], kept["digests"])
 
 
-def _sealed(asked: list[Asked], shown: list[Any]) -> str:
-    """The code of a check that no answer can be read from."""
+def _sealed(calls: list[ast.Call], right: list[Sealed]) -> str:
+    """The code of checks that no answer can be read from: a seal stands for their last argument."""
     lines = []
-    for one, output in zip(asked, shown, strict=True):
-        right = _right(output)
-        given = f"{one.name}, exercises.Sealed({right.shape}, {right.tolerance}, {right.digests!r})"
-        if one.predicted:
-            beside = dict(output.metadata.get("beside", {}))
-            given += f", predicted={one.predicted}, beside={beside!r}"
-        lines.append(f"{CHECK}({given})")
+    for call, one in zip(calls, right, strict=True):
+        given = [ast.unparse(part) for part in call.args[:-1]]
+        given.append(f"exercises.Sealed({one.shape}, {one.tolerance}, {one.digests!r})")
+        given += [ast.unparse(part) for part in call.keywords if part.arg != "tolerance"]
+        lines.append(f"{ast.unparse(call.func)}({', '.join(given)})")
     return "\n".join(lines) + ";"
 
 
-def _field(asked: Asked, output: Any) -> Any:
+def _field(call: ast.Call, right: Sealed) -> Any:
     """Where a reader of the page answers: a field for a number or a word; the site's script shows
-    it and compares. What was predicted first has to be run."""
-    right, name = _right(output), asked.name
-    if right.shape or asked.predicted:
+    it and compares. What is to be run has none."""
+    name, run = ast.unparse(call.args[0]), ast.unparse(call.func) == PREDICTED
+    if right.shape or run:
         said = f"`{name}` is checked in a running notebook: get this chapter with the button above."
+        said = f"Write your prediction down now. {said}" if run else said
         return nbformat.v4.new_output("display_data", {"text/markdown": said})
     kind = "word" if right.shape is None else "number"
     beside = f'data-kind="{kind}" data-step="{right.tolerance:g}" data-digest="{right.digests}"'

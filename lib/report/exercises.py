@@ -4,7 +4,7 @@ holds; they give nothing away, and never stop the notebook."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,60 +52,16 @@ def sealed(correct: Any, tolerance: float = 1e-3) -> Sealed:
     return Sealed(tuple(numbers.shape), tolerance, digests)
 
 
-def check(
-    answer: Any,
-    correct: Any,
-    tolerance: float = 1e-3,
-    predicted: Any = None,
-    beside: Mapping[str, float] | None = None,
-) -> bool:
+def check(answer: Any, correct: Any, tolerance: float = 1e-3) -> bool:
     """Show whether `answer` agrees with `correct`, which may be sealed; `...` means not answered
-    yet. The site makes a field for answers of what goes with the output.
-
-    predicted: what was expected before it was measured, if that was asked for. It may be wrong, but
-    not left out; how far off it was is said once the measurement is right, and which of the known
-    values `beside` it each of the two lies nearest to.
-    """
+    yet. The site makes a field for answers of what goes with the output."""
     right = correct if isinstance(correct, Sealed) else sealed(correct, tolerance)
-    wrong = "" if answer is ... else error(answer, right) or _unpredicted(predicted)
-    known = {name: float(value) for name, value in (beside or {}).items()}
-    known = {name: value for name, value in known.items() if math.isfinite(value)}
+    wrong = "" if answer is ... else error(answer, right)
     said = f"**Not yet.** {wrong}" if wrong else "**Right.**"
     if answer is ...:
         said = "*Not answered yet: replace the `...` in the cell above.*"
-    elif not wrong and predicted is not None:
-        said += f" {told(float(predicted), float(answer), known)}"
-    shown = {"exercise": asdict(right)} | ({"beside": known} if known else {})
-    display(Markdown(said), metadata=shown)
+    display(Markdown(said), metadata={"exercise": asdict(right)})
     return answer is not ... and not wrong
-
-
-def told(predicted: float, measured: float, beside: Mapping[str, float]) -> str:
-    """By how much a prediction was off, and what it means beside values that are known."""
-    if not math.isfinite(measured):
-        return "What you predicted could not be measured in this run."
-    off = measured - predicted
-    more = f"{abs(off):.2g} {'more' if off > 0 else 'less'}" if off else "just that"
-    said = f"You predicted {predicted:.3g}, and {measured:.3g} came out: {more}."
-    if not beside:
-        return said
-    nearest = [min(beside, key=lambda n, x=x: abs(beside[n] - x)) for x in (predicted, measured)]
-    first, second = (f"*{name}* ({beside[name]:.3g})" for name in nearest)
-    if first != second:
-        expected = f"Your prediction lies nearest to {first}, what came out to {second}"
-        return f"{said} {expected}: which part of your picture was wrong?"
-    far = abs(off) > (max(beside.values()) - min(beside.values())) / 4
-    means = "but far from each other" if far else "and the picture behind your prediction holds"
-    return f"{said} Both lie nearest to {first}, {means}."
-
-
-def _unpredicted(predicted: Any) -> str:
-    """What is wrong with a prediction, if one was asked for."""
-    if predicted is ...:
-        return "What did you expect? Write down a prediction as well: it may be wrong."
-    if predicted is None or (isinstance(predicted, int | float) and math.isfinite(predicted)):
-        return ""
-    return "A prediction is a single number."
 
 
 def error(answer: Any, right: Sealed) -> str:
