@@ -93,6 +93,28 @@ def test_an_edition_that_is_none_is_refused_by_name(built_project):
     assert result.returncode == 1 and "EDITION=pupil" in result.stderr
 
 
+@pytest.mark.parametrize("edition", ["", "student"])
+def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
+    code = "predictions.check(\n    guess, outcome, ask(p).share, tolerance=0.1, low='More.'\n);"
+    beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
+    said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
+    cell = nbformat.v4.new_code_cell(code, outputs=[said])
+    (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
+    seal = "exercises.Sealed((), 0.1, '0123abcd')"
+    assert made.source == f"predictions.check(guess, outcome, {seal}, low='More.');"
+    assert "running notebook" in made.outputs[0].data["text/markdown"]
+    assert (made.metadata.get(editions.COMPUTES) == code) is (edition != editions.STUDENT)
+
+
+def test_teachers_are_told_of_exercises_that_there_are():
+    chapters = Path(__file__).resolve().parents[2] / "chapters"
+    cells = [c for f in chapters.glob("*.ipynb") for c in nbformat.read(f, 4).cells]
+    labels = {label for c in cells for label, _ in editions.EXERCISE.findall(c.source)}
+    told = (chapters.parent / "book" / f"{editions.TEACHERS}.md").read_text()
+    named = set(re.findall(r"`([a-z]+-[a-z-]+)`", told))
+    assert named and named <= labels
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -136,25 +158,3 @@ def test_a_downloaded_notebook_computes_what_it_checks(site):
     assert (
         "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
     )
-
-
-@pytest.mark.parametrize("edition", ["", "student"])
-def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
-    code = "predictions.check(\n    guess, outcome, ask(p).share, tolerance=0.1, low='More.'\n);"
-    beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
-    said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
-    cell = nbformat.v4.new_code_cell(code, outputs=[said])
-    (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
-    seal = "exercises.Sealed((), 0.1, '0123abcd')"
-    assert made.source == f"predictions.check(guess, outcome, {seal}, low='More.');"
-    assert "running notebook" in made.outputs[0].data["text/markdown"]
-    assert (made.metadata.get(editions.COMPUTES) == code) is (edition != editions.STUDENT)
-
-
-def test_teachers_are_told_of_exercises_that_there_are():
-    chapters = Path(__file__).resolve().parents[2] / "chapters"
-    cells = [c for f in chapters.glob("*.ipynb") for c in nbformat.read(f, 4).cells]
-    labels = {label for c in cells for label, _ in editions.EXERCISE.findall(c.source)}
-    told = (chapters.parent / "book" / f"{editions.TEACHERS}.md").read_text()
-    named = set(re.findall(r"`([a-z]+-[a-z-]+)`", told))
-    assert named and named <= labels
