@@ -22,6 +22,7 @@ STUDENT, INSTRUCTOR = "student", "instructor"
 EDITIONS = ("", STUDENT, INSTRUCTOR)
 SOLUTION = re.compile(r"^(`{3,})\{solution\}.*?^\1[ ]*$\n*", re.M | re.S)
 EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
+MINUTES = re.compile(r"(\d+) minutes")
 CHECK = "exercises.check"
 PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
 COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
@@ -43,7 +44,8 @@ def folder(name: str, edition: str) -> str:
 def edited(notebook: Any, edition: str) -> Any:
     """An executed chapter as an edition shows it. Checks become fields to answer in, and hold
     sealed answers alone; what computes them goes with the downloaded notebook (`COMPUTES`), which
-    may be run with other parameters, but for students does not."""
+    may be run with other parameters, but for students does not. Nor do numbers that solutions
+    quote, which checks may make."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _prose(cell.source, edition)
@@ -53,7 +55,9 @@ def edited(notebook: Any, edition: str) -> Any:
                 cell.metadata[COMPUTES] = cell.source
             if edition != INSTRUCTOR:
                 cell.source = _sealed(asked, right)
-            cell.outputs = [_field(*one) for one in zip(asked, right, strict=True)]
+            fields = [_field(*one) for one in zip(asked, right, strict=True)]
+            glued = [o for o in cell.outputs if "exercise" not in o.get("metadata", {})]
+            cell.outputs = fields if edition == STUDENT else fields + glued
     notebook.cells = [c for c in notebook.cells if c.cell_type != "markdown" or c.source.strip()]
     return notebook
 
@@ -108,13 +112,17 @@ def _field(call: ast.Call, right: Sealed) -> Any:
 
 
 def teaching(names: list[str], sources: Path, run: Path) -> str:
-    """A table for teachers: chapters, minutes to read and to run, exercises and their minutes."""
+    """A table for teachers: chapters, minutes to read and to run, exercises and their minutes, and
+    the sum of these."""
     rows = []
     for name in names:
         notebook = dependencies.read(sources / f"{name}.ipynb")
         text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-        asked = [f"{label}: {html.escape(said)}" for label, said in EXERCISE.findall(text)]
+        found = EXERCISE.findall(text)
+        asked = [f"{label}: {html.escape(said)}" for label, said in found]
+        spent = sum(int(one[1]) for _, said in found if (one := MINUTES.search(said)))
         chapter = f'<a href="chapters/{name}.html">{numbers.number(name)}</a>'
         times = home.minutes(notebook, run / "results" / name)
-        rows.append([chapter, times, "<br>".join(asked) or "–"])
-    return table(("Chapter", "Minutes", "Exercises"), rows, "bk-teaching") + "\n"
+        rows.append([chapter, times, "<br>".join(asked) or "–", f"{spent} min" if spent else "–"])
+    heads = ("Chapter", "Minutes", "Exercises", "In all")
+    return table(heads, rows, "bk-teaching") + "\n"

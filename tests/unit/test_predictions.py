@@ -70,23 +70,3 @@ def test_a_run_too_short_to_measure_blames_nobody(said):
 def test_a_sealed_outcome_is_compared_without_being_read(said):
     assert said(0.9, 0.5, exercises.sealed(0.5, 0.01))[0]
     assert not said(0.9, 0.6, exercises.sealed(0.5, 0.01))[0]
-
-
-BESIDE = {"one layer": 0.0, "two layers": 1.2, "not measured": float("nan")}
-
-
-@pytest.mark.parametrize(
-    ("guess", "told"),
-    [
-        (1.0, "nearest to *two layers* (1.20), what came out to *one layer* (0.00)"),
-        (-0.4, "Both lie nearest to *one layer* (0.00)."),
-    ],
-)
-def test_a_prediction_is_told_beside_what_is_known(said, guess, told):
-    done, text = said(guess, 0.1, 0.1, beside=BESIDE)
-    assert done and told in text
-
-
-def test_nothing_known_is_told_before_a_right_run_or_without_one(said):
-    assert "*" not in said(0.5, 0.2, 0.1, beside=BESIDE)[1].replace("**", "")
-    assert "layer" not in said(0.5, float("nan"), float("nan"), beside=BESIDE)[1]
