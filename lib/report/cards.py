@@ -76,7 +76,8 @@ def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     bound = f"{part['side']} {part['tolerance']:g} {part['unit']}".strip()
     return (
         f'<div class="bk-part bk-{part["verdict"].replace(" ", "-")}">'
-        f"<p>{_sentence(part['measure'])}<br><strong>{html.escape(value(part))}</strong>{word}{null}</p>"
+        f"<p>{_sentence(part['measure'])}<br>"
+        f"<strong>{html.escape(value(part))}</strong>{word}{null}</p>"
         f"{strips.strip(part, html.escape(bound))}</div>"
     )
 
