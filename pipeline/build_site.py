@@ -30,6 +30,7 @@ from pipeline import (
     pages,
     polish,
     process,
+    quotes,
     scoreboard,
     verdicts,
 )
@@ -84,11 +85,12 @@ def _chapters(
 def _home(target: Path, sources: Path, run: Path, chapters: list[str]) -> None:
     """What the home page includes."""
     found = verdicts.collected(run / "results", chapters)
+    answered = home.answers(target / "home.yml", run, chapters)
     parts = {
         "reader": home.reader(run / "results"),
-        "findings": home.findings(target / "home.yml", found),
+        "findings": home.findings(target / "home.yml", found, answered),
         "bars": home.bars(found),
-        "chapters": home.chapters(chapters, sources, run, found),
+        "chapters": home.chapters(chapters, sources, run, found, answered),
         "about": about.section(run / "results", chapters, target / "_config.yml"),
     }
     for part, text in parts.items():
@@ -188,6 +190,7 @@ def build(staged: Path, run: Path, edition: str = "") -> Path:
         raise SystemExit(f"{said}\nThe book was not built: the warnings above are errors here.")
     made = work / "_build" / "html"
     polish.site(made)
+    quotes.site(made)
     downloads.readable(
         made / "_sources" / "chapters",
         staged / "references.bib",
