@@ -17,10 +17,10 @@
 
   // A specification made for a wide column, changed in place for the room that there is: single charts get its width,
   // panels stand in as many columns as keep them legible, charts beside each other go below each other.
-  var MOST = 760, LEAST = 280, PANEL = 145, AXIS = 90, NUMBERS = 62, CELL = 28, TICK = 60, LETTER = 6.5, LINE = 32;
+  var MOST = 760, LEAST = 280, PANEL = 145, AXIS = 90, NUMBERS = 62, CELL = 28, TICK = 60, PADDING = 16, LETTER = 6.5, LINE = 32;
 
   function fit(spec, room) {
-    room = Math.max(LEAST, Math.min(MOST, room));
+    room = Math.max(LEAST, Math.min(MOST, room)) - (spec.autosize ? 0 : PADDING);
     var narrow = room < 560, beside = spec.hconcat || spec.concat, axis = side(spec, spec.spec || spec, room);
     if (beside || spec.vconcat) {
       axis = Math.max.apply(null, [AXIS].concat(leaves(spec).map(function (part) { return side(spec, part, room); })));
@@ -61,12 +61,13 @@
     return new Set(all.map(function (row) { return row[field]; }));
   }
 
-  // The letters of the longest of some names; what stands before a colon is the heading of a group.
+  // The letters of the longest of some names; what stands before a bar is the heading of its group.
   function longest(names) {
-    return Math.max.apply(null, [0].concat(Array.from(names).map(function (name) { return String(name).split(": ").pop().length; })));
+    return Math.max.apply(null, [0].concat(Array.from(names).map(function (name) { return String(name).split(" | ").pop().length; })));
   }
 
-  function layers(part) { return part.layer || [part]; }
+  // What is drawn over each other, whoever made it a layer of a layer.
+  function layers(part) { return part.layer ? [].concat.apply([], part.layer.map(layers)) : [part]; }
 
   // What the axis to the left takes: names are as wide as the longest line, numbers all about the same.
   function side(spec, part, room) {

@@ -18,7 +18,7 @@ from lib.report.theme import colors
 
 WIDTH, HEIGHT, ROW = 560, 180, 14
 ALL = "all"
-BETWEEN = ": "  # a row of the matrix is "choice: value"; that of a choice alone is a heading
+BETWEEN = " | "  # a row of the matrix is "choice | value"; that of a choice alone is a heading
 
 
 def specification_curve(
