@@ -109,7 +109,8 @@ class Report:
         number = self._number("Table", name)
         caption, description = self._told(name, fills)
         style = {"border": 0, "na_rep": "–", "classes": "bk-table table"}
-        body = frame.to_html(index=False, float_format=short, **style)
+        plain = frame.rename_axis(columns=None)  # its name would be a column of blanks
+        body = plain.to_html(index=False, float_format=short, **style)
         scrolling = f'<div class="bk-scroll" tabindex="0">{body}</div>'
         self._show("Table", number, name, scrolling, frame, caption, description)
 
