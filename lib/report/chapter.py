@@ -111,7 +111,8 @@ class Report:
         number = self._number("Table", name)
         caption, description = self._told(name, fills)
         style = {"border": 0, "na_rep": "–", "classes": "bk-table table"}
-        titled = frame.rename(columns=lambda column: columns.title(str(column)) or column)
+        plain = frame.rename_axis(columns=None)  # its name would be a column of blanks
+        titled = plain.rename(columns=lambda column: columns.title(str(column)) or column)
         body = titled.to_html(index=False, float_format=short, **style)
         scrolling = f'<div class="bk-scroll" tabindex="0">{body}</div>'
         if folded:
