@@ -19,7 +19,7 @@ from lib.report import claims, markup, provenance
 from pipeline import (
     about,
     answers,
-    costs,
+    cost_page,
     dependencies,
     downloads,
     editions,
@@ -30,6 +30,7 @@ from pipeline import (
     pages,
     polish,
     process,
+    quotes,
     scoreboard,
     verdicts,
 )
@@ -84,11 +85,12 @@ def _chapters(
 def _home(target: Path, sources: Path, run: Path, chapters: list[str]) -> None:
     """What the home page includes."""
     found = verdicts.collected(run / "results", chapters)
+    answered = home.answers(target / "home.yml", run, chapters)
     parts = {
         "reader": home.reader(run / "results"),
-        "findings": home.findings(target / "home.yml", found),
+        "findings": home.findings(target / "home.yml", found, answered),
         "bars": home.bars(found),
-        "chapters": home.chapters(chapters, sources, run, found),
+        "chapters": home.chapters(chapters, sources, run, found, answered),
         "about": about.section(run / "results", chapters, target / "_config.yml"),
     }
     for part, text in parts.items():
@@ -110,7 +112,7 @@ def _appendices(
         "claims.md": verdicts.rules(every, found),
         "models.md": scoreboard.page(every, side_by_side),
         "_extra/results/models.csv": scoreboard.data(side_by_side),
-        "cost.md": costs.page(run.parent, chapters, run.name, sorted(trained)),
+        "cost.md": cost_page.page(run.parent, chapters, run.name, sorted(trained)),
         "_generated/answers.md": answers.page(notebooks, profile),
         "_generated/teaching.md": editions.teaching(chapters, sources, run),
     }
@@ -188,6 +190,7 @@ def build(staged: Path, run: Path, edition: str = "") -> Path:
         raise SystemExit(f"{said}\nThe book was not built: the warnings above are errors here.")
     made = work / "_build" / "html"
     polish.site(made)
+    quotes.site(made)
     downloads.readable(
         made / "_sources" / "chapters",
         staged / "references.bib",

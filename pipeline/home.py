@@ -1,7 +1,7 @@
 """What the home page shows of a run: a head to play with, findings, counts, and a card a chapter.
 
-Nothing in it is written by hand but which claims are named first (`book/home.yml`): words come from
-the claims, the chapters' first lines and their results.
+A chapter's answer is a sentence of `book/home.yml`, filled with numbers that the chapter shows; all
+other words come from the claims, the chapters' first lines and their results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from lib.report import attention_text
-from pipeline import numbers, verdicts
+from pipeline import dependencies, downloads, numbers, verdicts
 from pipeline.verdicts import Row
 
 # A head of chapter 1, for the first look.
@@ -42,18 +42,36 @@ def reader(results: Path) -> str:
     return attention_text.row(shares.to_numpy(), tokens, "home", name.split()[0]) + "\n"
 
 
-def findings(named: Path, found: dict[str, Row]) -> str:
-    """A line for each claim that `named` lists and the run has judged: what, and what came out."""
+def answers(named: Path, run: Path, chapters: Iterable[str]) -> dict[str, str]:
+    """What each chapter found, in a sentence; none of a chapter for which `named` has none. Error:
+    ValueError for a number that the chapter does not show."""
+    sentences = yaml.safe_load(named.read_text())["answers"]
+    said = {}
+    for name in (name for name in chapters if name in sentences):
+        values = downloads.glued(dependencies.read(run / "chapters" / f"{name}.ipynb"))
+        try:
+            said[name] = sentences[name].format_map(values)
+        except KeyError as error:
+            raise ValueError(
+                f"{named.name}: {name} shows no number {error}: name one that its text shows."
+            ) from None
+    return said
+
+
+def findings(named: Path, found: dict[str, Row], answered: dict[str, str]) -> str:
+    """A line for each claim that `named` lists and the run has judged: what its chapter found, and
+    what the claim came to."""
     ids = yaml.safe_load(named.read_text())["findings"]
-    lines = [_finding(found[name]) for name in ids if name in found]
-    return f'<ul class="bk-findings">{"".join(lines)}</ul>\n' if lines else ""
+    rows = [found[name] for name in ids if name in found]
+    lines = "".join(_finding(row, answered.get(row["chapter"], "")) for row in rows)
+    return f'<ul class="bk-findings">{lines}</ul>\n' if lines else ""
 
 
-def _finding(row: Row) -> str:
+def _finding(row: Row, said: str) -> str:
     link = f"chapters/{row['chapter']}.html#claim-{row['id']}"
-    said = html.escape(row["statement"]) + verdicts.contest(row)
-    mark = verdicts.chip(row, "claims.html")
-    return f'<li>{verdicts.badge(row)}{mark} <a href="{link}">{row["id"]}</a> {said}</li>'
+    claim = f'{verdicts.source(row)}, <a href="{link}">{row["id"]}</a>:'
+    mark = verdicts.badge(row) + verdicts.chip(row, "claims.html") + verdicts.contest(row)
+    return f'<li>{html.escape(said)} <span class="bk-claimed">{claim} {mark}</span></li>'
 
 
 def bars(found: dict[str, Row]) -> str:
@@ -74,20 +92,27 @@ def _bar(name: str, rows: list[Row]) -> str:
     return f'{label}<div class="bk-bar" aria-hidden="true">{parts}</div>'
 
 
-def chapters(names: Iterable[str], sources: Path, run: Path, found: dict[str, Row]) -> str:
-    """A card a chapter: number, title, its question, its verdicts, minutes to read and to run."""
-    made = "".join(_card(name, sources, run, found) for name in names)
+def chapters(
+    names: Iterable[str],
+    sources: Path,
+    run: Path,
+    found: dict[str, Row],
+    answered: dict[str, str],
+) -> str:
+    """A card a chapter: number, title, question, answer, verdicts, minutes to read and to run."""
+    made = "".join(_card(name, sources, run, found, answered.get(name, "")) for name in names)
     return f'<div class="bk-cards">{made}</div>\n'
 
 
-def _card(name: str, sources: Path, run: Path, found: dict[str, Row]) -> str:
+def _card(name: str, sources: Path, run: Path, found: dict[str, Row], answer: str) -> str:
     notebook = nbformat.read(sources / f"{name}.ipynb", 4)
     title, question = opening(notebook)
     said = verdicts.in_words(row for row in found.values() if row["chapter"] == name)
     times = minutes(notebook, run / "results" / name)
     link = f'<a href="chapters/{name}.html">{numbers.number(name)}. {html.escape(title)}</a>'
+    answered = f"<p>{html.escape(answer)}</p>" if answer else ""
     return (
-        f'<div class="bk-card"><p>{link}</p><p>{html.escape(question)}</p>'
+        f'<div class="bk-card"><p>{link}</p><p><em>{html.escape(question)}</em></p>{answered}'
         f'<p class="bk-small">{html.escape(said)}</p><p class="bk-small">{times}</p></div>'
     )
 
@@ -118,4 +143,4 @@ def minutes(notebook: Any, results: Path) -> str:
     if not file.is_file():
         return said
     seconds = json.loads(file.read_text())["wall_seconds"]
-    return f"{said}, {seconds / 60:.1f} to run"
+    return f"{said}, {seconds / 60:.1f} min to run"

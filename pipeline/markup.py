@@ -1,4 +1,8 @@
-"""The one table of all generated pages."""
+"""The one table of all generated pages, and where the text of a page stands."""
+
+import re
+
+ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
 
 
 def table(head: tuple[str, ...], rows: list[list[str]], style: str) -> str:

@@ -249,16 +249,14 @@
     if (target && target.closest("details")) { target.scrollIntoView(); }
   }
 
-  // What the search shows of a page is its text, and not the buttons and menus around it.
+  // What the search shows of a page is its text (`pipeline/quotes.py`), and of a word of the glossary its meaning.
   function quote() {
     if (typeof Search === "undefined" || !Search.htmlToText) { return; }
     Search.htmlToText = function (page, anchor) {
-      var text = new DOMParser().parseFromString(page, "text/html");
-      var place = anchor && text.querySelector(anchor) || text.querySelector("article.bd-article");
-      if (!place) { return ""; }
-      place.querySelectorAll(".headerlink, script, style, svg, .bk-folds, details, h1").forEach(function (part) { part.remove(); });
+      var text = new DOMParser().parseFromString(page, "text/html"), place = anchor && text.querySelector(anchor) || text.body;
+      place.querySelectorAll(".bk-folds, details, h1").forEach(function (part) { part.remove(); });
       var meaning = place.tagName === "DT" && place.parentElement.querySelector("#" + CSS.escape(place.id) + " ~ dd");
-      return (meaning ? place.textContent + ": " + meaning.textContent : place.textContent).replace(/\s+/g, " ");
+      return (meaning ? place.textContent + ": " + meaning.textContent : place.textContent).replace(/\s+/g, " ").trim();
     };
   }
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from string import Formatter
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from lib.measures.statistics import Estimate, Rate
 from lib.report import cards, claims
-from pipeline import home, numbers, verdicts
+from pipeline import downloads, home, numbers, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUND = {"light": "#ffffff", "dark": "#14181e"}  # of the theme's pages
@@ -98,9 +100,45 @@ def test_the_home_page_has_a_bar_a_paper_and_the_findings_it_names(found, tmp_pa
     assert "1 reproduced, 1 partly, 1 undecided, 1 not testable here" in bars.text
     named = tmp_path / "home.yml"
     named.write_text("findings: [R3, R1, X9]")
-    lines = BeautifulSoup(home.findings(named, found), "html.parser").select("li")
+    answered = {"04_some_name": "Half of it is lost."}
+    lines = BeautifulSoup(home.findings(named, found, answered), "html.parser").select("li")
     assert [line.a.text for line in lines] == ["R3", "R1"]
-    assert lines[0].text.startswith("undecided")
+    assert lines[0].text == "Half of it is lost. Ren et al. 2024, R3: undecided"
+
+
+def executed(folder: Path, **values: str) -> None:
+    """An executed chapter with numbers for its text, as the book's `number` leaves them."""
+    kept = [
+        nbformat.v4.new_output(
+            "display_data",
+            {"application/papermill.record/text/plain": repr(value)},
+            metadata={"scrapbook": {"name": name}},
+        )
+        for name, value in values.items()
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=kept)])
+    (folder / "chapters").mkdir()
+    nbformat.write(notebook, folder / "chapters" / "04_some_name.ipynb")
+
+
+def test_an_answer_has_the_numbers_of_the_run(tmp_path):
+    executed(tmp_path, **{"lost": "96 %", "said_R2-x": "partly"})
+    named, chapters = tmp_path / "home.yml", ["04_some_name", "05_no_answer"]
+    named.write_text('answers: {04_some_name: "{lost} is lost: {said_R2-x}."}')
+    assert home.answers(named, tmp_path, chapters) == {"04_some_name": "96 % is lost: partly."}
+    named.write_text('answers: {04_some_name: "{gained} is gained."}')
+    with pytest.raises(ValueError, match="04_some_name shows no number 'gained'"):
+        home.answers(named, tmp_path, chapters)
+
+
+def test_every_chapter_has_an_answer_whose_numbers_its_text_shows():
+    answers = yaml.safe_load((ROOT / "book" / "home.yml").read_text())["answers"]
+    chapters = {path.stem: path for path in (ROOT / "chapters").glob("[0-9]*.ipynb")}
+    assert answers.keys() == chapters.keys()
+    for name, said in answers.items():
+        fields = {field for _, field, _, _ in Formatter().parse(said) if field}
+        shown = set(downloads.GLUED.findall(chapters[name].read_text()))
+        assert fields and fields <= shown, name
 
 
 def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
@@ -110,13 +148,16 @@ def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
     results = tmp_path / "results" / "04_some_name"
     results.mkdir(parents=True)
     (results / "provenance.json").write_text('{"wall_seconds": 90}')
-    card = BeautifulSoup(home.chapters(["04_some_name"], tmp_path, tmp_path, found), "html.parser")
+    said = {"04_some_name": "It is, by < 5 %."}
+    made = home.chapters(["04_some_name"], tmp_path, tmp_path, found, said)
+    card = BeautifulSoup(made, "html.parser")
     assert [line.text for line in card.select("p")] == [
         "4. Some name",
         "Is it so?",
+        "It is, by < 5 %.",
         "1 reproduced, 1 partly, 1 undecided, 1 not testable here; "
         "questions of ours: 1 does not hold",
-        "2 min to read, 1.5 to run",
+        "2 min to read, 1.5 min to run",
     ]
 
 
@@ -140,6 +181,7 @@ def test_the_claims_page_has_parts_nulls_rates_and_the_past(found):
     assert "false alarms on shuffled labels: 2 of 100" in page
     past = soup.select_one("details.bk-past").get_text()
     assert "2026-01-31" in past and "above 0.95" in past and "not reproduced" in past
+    assert "half of what the paper has" not in past  # the reason of today's tolerance
     assert page.index("## Ren et al. 2024") < page.index("## Questions of ours") < page.index("R4")
     assert all(soup.find(id=f"rule-{name}") for name in CLAIMS)
     assert "No such model." in page and "A question of ours" in page
@@ -155,6 +197,27 @@ def test_what_no_paper_claimed_holds_or_does_not(found):
     assert verdicts.in_words(three) == "1 holds, 2 do not hold"
 
 
+def test_a_card_folds_the_past_of_rules_and_tells_a_shared_one_once():
+    was = {"tolerance": 0.95, "measure": "how much of it"}
+    past = {"changed": [{"date": "2026-01-31", "was": was, "why": "too strict"}]}
+    revised = claim("R6", own=True, a=past, b=past, c={})
+    row = judged(revised, dict.fromkeys("abc", 0.9), 0.1)
+    soup = BeautifulSoup(cards.card(row), "html.parser")
+    fold = soup.select_one("details.bk-past")
+    assert [name.text for name in fold.select("dt")] == ["a, b"]
+    assert fold.dd.text.count("2026-01-31") == 1 and "no longer measured" in fold.dd.text
+    fold.decompose()
+    assert "above 0.95" not in soup.text and "above 0.5" in soup.text
+    assert not cards.history(judged(CLAIMS["R1"], {"all": 0.9}, 0.1)["parts"], own=False)
+
+
+def test_a_null_names_its_units_and_seeds_where_they_are_others(found):
+    part = found["R1"]["parts"]["all"]
+    assert "n = 8, seeds 0" in cards.nulls(part)
+    alike = part | {"n": 8, "seeds": [0]}
+    assert "n = " not in cards.nulls(alike) and "seeds" not in cards.nulls(alike)
+
+
 def test_partly_says_when_no_part_passes_in_full():
     row = judged(CLAIMS["R2"], {"a": 0.55, "b": 0.1}, 0.0)
     assert row["verdict"] == claims.PARTLY and row["held"] == [0, 2]
@@ -163,7 +226,9 @@ def test_partly_says_when_no_part_passes_in_full():
 
 def test_a_finding_of_the_home_page_says_that_its_rule_was_revised(found, tmp_path):
     (tmp_path / "home.yml").write_text("findings: [R1, R2]")
-    lines = BeautifulSoup(home.findings(tmp_path / "home.yml", found), "html.parser").select("li")
+    lines = BeautifulSoup(home.findings(tmp_path / "home.yml", found, {}), "html.parser").select(
+        "li"
+    )
     chips = [line.select_one("a.bk-chip") for line in lines]
     assert chips[0] is None and chips[1]["href"] == "claims.html#rule-R2"
 
@@ -188,8 +253,8 @@ def test_a_claim_of_later_work_stands_beside_what_it_contests(tmp_path):
     said = {row[0]: row[2] for row in table(page, "bk-overview")}
     assert "contested by Y1" in said["R1"] and "contests R1" in said["Y1"]
     (tmp_path / "home.yml").write_text("findings: [R1]")
-    assert "contested by Y1" in home.findings(tmp_path / "home.yml", found)
-    assert "<dt>Contests</dt><dd>R1</dd>" in cards.card(rows[1])
+    assert "contested by Y1" in home.findings(tmp_path / "home.yml", found, {})
+    assert "<em>(contests R1)</em>" in cards.card(rows[1])
 
 
 def test_claims_that_no_chapter_has_judged_are_named():
