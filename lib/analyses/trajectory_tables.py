@@ -30,8 +30,8 @@ def head_frames(followed: Runs) -> pd.DataFrame:
     the end."""
     found = []
     for kind, run in _each(followed):
-        heads = run.head_frame().assign(model=kind)
-        found.append(heads.assign(looks=(heads[["layer", "head"]] == run.matching).all(axis=1)))
+        heads, (layer, head) = run.head_frame().assign(model=kind), run.matching
+        found.append(heads.assign(looks=(heads.layer == layer) & (heads["head"] == head)))
     return _joined(found)
 
 

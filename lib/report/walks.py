@@ -143,7 +143,7 @@ def _map(
 ) -> alt.LayerChart:
     """A cell per head, its number in it, and a frame round the one that is `framed`."""
     said = heads.assign(layer=heads.layer.astype(str))  # a model has as many rows as layers
-    made = charts.heatmap(said, kind, framed, domain=(0, 1), numbers=True)
+    made = charts.heatmap(said, kind, framed, domain=(0.0, 1.0), numbers=True)
     made = play.shown(made, *chosen).encode(color=alt.Color(legend=None))
     return made.properties(
         title=alt.Title(f"{kind}, every head", fontSize=12), width=MAP, height=alt.Step(26)
