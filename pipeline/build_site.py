@@ -19,7 +19,7 @@ from lib.report import claims, markup, provenance
 from pipeline import (
     about,
     answers,
-    costs,
+    cost_page,
     dependencies,
     downloads,
     editions,
@@ -112,7 +112,7 @@ def _appendices(
         "claims.md": verdicts.rules(every, found),
         "models.md": scoreboard.page(every, side_by_side),
         "_extra/results/models.csv": scoreboard.data(side_by_side),
-        "cost.md": costs.page(run.parent, chapters, run.name, sorted(trained)),
+        "cost.md": cost_page.page(run.parent, chapters, run.name, sorted(trained)),
         "_generated/answers.md": answers.page(notebooks, profile),
         "_generated/teaching.md": editions.teaching(chapters, sources, run),
     }

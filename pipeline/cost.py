@@ -148,7 +148,7 @@ def asked(profile: Profile, folder: Path) -> list[str]:
 
 def in_bytes(count: float) -> str:
     """A size in words, such as `1.5 GiB`."""
-    return f"{count / GIB:.1f} GiB" if count < 10 * GIB else f"{count / GIB:,.0f} GiB"
+    return machine.in_gib(count / machine.MIB)
 
 
 def in_count(count: float) -> str:

@@ -5,6 +5,7 @@ What only the site can show is put into plain Markdown: numbers of the run, cita
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def glued(notebook: Any) -> dict[str, str]:
     for output in outputs:
         name = output.get("metadata", {}).get("scrapbook", {}).get("name")
         if name:
-            found[name] = output["data"]["application/papermill.record/text/plain"]
+            literal = output["data"]["application/papermill.record/text/plain"]
+            found[name] = ast.literal_eval(literal)
     return found
 
 

@@ -143,4 +143,4 @@ def minutes(notebook: Any, results: Path) -> str:
     if not file.is_file():
         return said
     seconds = json.loads(file.read_text())["wall_seconds"]
-    return f"{said}, {seconds / 60:.1f} to run"
+    return f"{said}, {seconds / 60:.1f} min to run"

@@ -28,39 +28,38 @@ def found(profile: profiles.Profile) -> None:
 
         corpora.check(profile)
     if profile.model or profile.checkpoints:
-        heads = opened_heads(profile)
+        first = described(profile)
         if profile.model:
-            fed(profile)
-        print(said(profile, heads), flush=True)
+            fed(profile, first)
+        print(said(profile, first), flush=True)
 
 
-def opened_heads(profile: profiles.Profile) -> dict[tuple[str, str | None], tuple[Any, Any]]:
-    """Config and tokenizer of every model that the profile names. Errors: as `found`."""
+def described(profile: profiles.Profile) -> Any:
+    """The first model that the profile names, as far as it is known without its weights, after all
+    of them were looked at. Errors: as `found`."""
     from lib.models import opening  # takes seconds to import, which most builds need not wait for
 
-    return opening.check_parameters(profile)
+    return next(iter(opening.check_parameters(profile).values()))
 
 
-def fed(profile: profiles.Profile) -> None:
+def fed(profile: profiles.Profile, model: Any) -> None:
     """Whether the model can be fed what its chapters feed it. Error: ValueError."""
     from lib.analyses import reader_model
-    from lib.models import opening
 
     kinds = dependencies.feeds(files.ROOT / "chapters", profile)
-    reader_model.check(opening.described(profile, profile.model, profile.revision), profile, kinds)
+    reader_model.check(model, profile, kinds)
 
 
 def cost_of(profile: profiles.Profile) -> str:
     """What the profile's model takes, in lines. Errors: as `found`."""
-    return said(profile, opened_heads(profile))
+    return said(profile, described(profile))
 
 
-def said(profile: profiles.Profile, heads: dict[tuple[str, str | None], tuple[Any, Any]]) -> str:
+def said(profile: profiles.Profile, model: Any) -> str:
     """The cost, and the commit that a name on the hub stands for today."""
-    (name, revision), (config, _) = next(iter(heads.items()))
     asked = cost.asked(profile, files.ROOT / "chapters")
-    told = cost.estimate(cost.Sizes.of(config), profile, asked).told(name)
-    commit = getattr(config, "_commit_hash", None)
+    told = cost.estimate(cost.Sizes.of(model.config), profile, asked).told(model.name)
+    commit, revision = getattr(model.config, "_commit_hash", None), model.revision
     if commit and commit != revision:
         told += f"\n  Its revision {revision or 'main'} is commit {commit} today: name that one."
     return told

@@ -28,7 +28,6 @@ PAPERS = {
     "beetle2025": "Salhan 2025 (code)",
 }
 OWN = "Questions of ours"
-REVISED = "rule revised"
 
 
 def collected(results: Path, chapters: list[str]) -> dict[str, Row]:
@@ -120,12 +119,8 @@ def badge(row: Row) -> str:
 def chip(row: Row, page: str = "") -> str:
     """A mark for a claim of which some rule was changed after a result had been seen, with a link
     to its past on `page`."""
-    link = f' <a class="bk-chip" href="{page}#rule-{row["id"]}">{REVISED}</a>'
-    return link if _revised(row) else ""
-
-
-def _revised(row: Row) -> bool:
-    return any(part["changed"] for part in row["parts"].values())
+    link = f' <a class="bk-chip" href="{page}#rule-{row["id"]}">{cards.REVISED}</a>'
+    return link if cards.revised(row) else ""
 
 
 def contest(row: Row) -> str:
@@ -179,17 +174,16 @@ def _claim(claim: claims.Claim, row: Row | None) -> str:
     """One claim, folded under its verdict: what is said, a row a part, and the past of its rules.
     Without a blank line, at which MyST would end the HTML."""
     title = badge(row) if row else "<em>not judged in this run</em>"
-    title += f' <span class="bk-chip">{REVISED}</span>' if row and _revised(row) else ""
+    title += f' <span class="bk-chip">{cards.REVISED}</span>' if row and cards.revised(row) else ""
     why = f"<p>{html.escape(row['why'])}</p>" if row and row.get("why") else ""
     judged = row["parts"] if row else {}
     rows = [_part(name, rule, judged.get(name), claim.own) for name, rule in claim.parts.items()]
     head = ("Part", "Verdict", "Measured", "The same rule on a null", "The rule")
-    past = "".join(_past(name, part) for name, part in judged.items())
     return (
         f'<details class="bk-full"><summary>{title} <strong>{claim.id}</strong> '
         f'{html.escape(claim.statement)}</summary><p id="rule-{claim.id}">'
         f"{cards.source(claim.own)}: {html.escape(claim.reported)}</p>{why}"
-        f"{table(head, rows, 'bk-rules')}{past}</details>\n"
+        f"{table(head, rows, 'bk-rules')}{cards.history(judged, claim.own)}</details>\n"
     )
 
 
@@ -203,16 +197,6 @@ def _part(name: str, rule: claims.Rule, part: Row | None, own: bool) -> list[str
 
 def _sentence(rule: claims.Rule) -> str:
     return html.escape(rule.sentence())
-
-
-def _past(name: str, part: Row) -> str:
-    """What a rule was before it was changed, folded under its mark."""
-    return "".join(
-        '<details class="bk-past"><summary><span class="bk-chip">'
-        + f"{REVISED}</span> {html.escape(name)}, {change['date']}</summary>"
-        f"<p>{html.escape(cards.past(change))}</p></details>"
-        for change in part["changed"]
-    )
 
 
 RULES_INTRO = """\

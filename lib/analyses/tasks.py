@@ -170,6 +170,12 @@ def times(every: Sequence[Tasks]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def unfinished(every: Sequence[Tasks]) -> int:
+    """How many runs of the whole, over tasks and seeds, have not learnt by their end."""
+    wholes = [one.curves["whole", task] for one in every for task in (*BY_CLASSES, *BY_LABELS)]
+    return sum(bool((curve.mean >= learning.LEARNT).all()) for curve in wholes)
+
+
 def fits(every: Sequence[Tasks], rng: np.random.Generator, resamples: int) -> pd.DataFrame:
     """Rate of decay of B and C by task, mean over seeds with its bootstrap interval."""
     rows = []

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from spacy.tokens import Doc
-from spacy.vocab import Vocab
 
 from lib.data.lexicon import COLUMN, COLUMNS, OBJECTS, RELATIONS, SUBJECTS
 from lib.data.triplets import Document, Link, Tree, relation_of
@@ -126,11 +124,3 @@ def _tree(world: World, ids: np.ndarray, columns: dict[int, int]) -> Tree:
         for column, place in columns.items()
     ]
     return Tree(*(tuple(field) for field in zip(*rows, strict=True)))
-
-
-def docs(world: World, sample: Sample, vocab: Vocab) -> list[list[Doc]]:
-    """The same as spaCy Docs, one a sentence."""
-    made = []
-    for sentences in trees(world, sample):
-        made.append([tree.doc(vocab) for tree in sentences])
-    return made

@@ -78,8 +78,13 @@ def change(curve: Curve) -> Interval:
 
 def exponential(curve: Curve) -> Curve:
     """What a loss would do that decays exponentially, with the same start and learning time."""
-    time, begin = float(first_below(curve, LEARNT).value), float(curve.mean[0])
-    steps = curve.steps.double()
-    rate = math.log(begin / LEARNT) / max(time - curve.start - 1, 1)
-    decayed = begin * torch.exp(-rate * (steps - curve.start - 1))
+    learnt = float(first_below(curve, LEARNT).value)
+    return decaying(curve, float(curve.mean[0]), curve.start + 1, learnt)
+
+
+def decaying(curve: Curve, begin: float, since: int, learnt: float) -> Curve:
+    """At the steps of a curve, a loss that decays exponentially from `begin` at step `since`, and
+    whose task is learnt at step `learnt`."""
+    rate = math.log(begin / LEARNT) / max(learnt - since, 1)
+    decayed = begin * torch.exp(-rate * (curve.steps.double() - since))
     return Curve(decayed, torch.zeros_like(decayed), curve.start)

@@ -56,9 +56,5 @@ def later(one: learning.Curve, other: learning.Curve) -> Interval:
 def exponential(curve: learning.Curve) -> learning.Curve:
     """A loss that decays exponentially from its start, or from twice ln 2 if that is higher, and is
     learnt at the same step: what a run without a plateau looks like."""
-    time = float(learnt(curve).value)
     begin = max(float(curve.mean[0]), 2 * learning.LN2)
-    steps = curve.steps.double()
-    rate = torch.tensor(begin / learning.LEARNT, dtype=torch.double).log() / time
-    decayed = begin * torch.exp(-rate * steps)
-    return learning.Curve(decayed, torch.zeros_like(decayed), curve.start)
+    return learning.decaying(curve, begin, 0, float(learnt(curve).value))

@@ -131,10 +131,14 @@ def described(p: Any, name: str, revision: str | None = None, words: bool = True
     """A model as far as its configuration and its tokenizer tell, without weights (`nn` is None):
     enough to make its prompts, and to find out whether it can be fed them. Errors: as
     `open_named`."""
+    return fed(_described(p, name, revision, words)[1], p)
+
+
+def _described(p: Any, name: str, revision: str | None, words: bool = True) -> tuple[Place, Opened]:
     asked = (name, revision, p.device, p.remote, p.trust_remote_code)
     more = {"architecture": p.architecture, "words": words, "kept": _kept(p)}
-    _, config, tokenizer, known = _read_head(*asked, **more)
-    return fed(Opened(name, revision, None, tokenizer, config, known, p.remote), p)
+    place, config, tokenizer, known = _read_head(*asked, **more)
+    return place, Opened(name, revision, None, tokenizer, config, known, p.remote)
 
 
 def fed(opened: Opened, p: Any) -> Opened:
@@ -144,11 +148,10 @@ def fed(opened: Opened, p: Any) -> Opened:
     return opened
 
 
-def check_parameters(p: Any) -> dict[tuple[str, str | None], tuple[Any, Any]]:
+def check_parameters(p: Any) -> dict[tuple[str, str | None], Opened]:
     """Find out cheaply whether the model and the checkpoints that a profile names can be opened:
-    all but the numbers in their weights is looked at. Config and tokenizer of each (name,
-    revision); single checkpoints may be missing. Errors: as `open_model` and
-    `checkpoints.named`."""
+    all but the numbers in their weights is looked at. Each (name, revision), as `described`; single
+    checkpoints may be missing. Errors: as `open_model` and `checkpoints.named`."""
     found = {(p.model, p.revision): _check(p, p.model, p.revision)} if p.model else {}
     for checkpoint in checkpoints.named(p) if p.checkpoints else []:
         place = str(checkpoint.directory or checkpoint.model), checkpoint.revision
@@ -161,12 +164,11 @@ def check_parameters(p: Any) -> dict[tuple[str, str | None], tuple[Any, Any]]:
     return found
 
 
-def _check(p: Any, name: str, revision: str | None) -> tuple[Any, Any]:
-    asked = (name, revision, p.device, p.remote, p.trust_remote_code)
-    place, config, tokenizer, _ = _read_head(*asked, architecture=p.architecture, kept=_kept(p))
+def _check(p: Any, name: str, revision: str | None) -> Opened:
+    place, found = _described(p, name, revision)
     if not p.remote:
-        weights.rehearse(place, config, p.trust_remote_code)
-    return config, tokenizer
+        weights.rehearse(place, found.config, p.trust_remote_code)
+    return fed(found, p)
 
 
 def absent(error: BaseException | None) -> bool:

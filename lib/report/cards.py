@@ -1,19 +1,26 @@
 """Markup of claims and verdicts: the folded claim before any number, the card of a verdict, and
 their words.
 
-A card shows all that a verdict hangs on: each part's rule, what was measured, what the same rule
-says where there is nothing to find, and the rule's past if it was changed after a result.
+A card shows all that a verdict hangs on: what was measured of each part, beside its bound and what
+the same code measures where there is nothing to find; folded, each rule, what it says of its nulls,
+and its past if it was changed after a result.
 """
 
 from __future__ import annotations
 
 import html
+import re
 from numbers import Integral, Real
 from typing import Any
 
-from lib.report import claims
+import numpy as np
 
+from lib.report import claims, strips
+from lib.report.strips import KEY
+
+CODE = re.compile(r"`([^`]+)`")
 OWN = {claims.REPRODUCED: "holds", claims.NOT: "does not hold"}
+REVISED = "rule revised"
 
 
 def expectation(claim: claims.Claim) -> str:
@@ -29,27 +36,98 @@ def expectation(claim: claims.Claim) -> str:
 
 
 def card(row: dict[str, Any], note: str | None = None) -> str:
-    """A verdict: the claim, the paper's value, and each part's rule, numbers, nulls and past. That
-    on a reader's model names it, and is no place that other pages lead to."""
-    parts = row.get("parts") or {}
-    facts = [(source(row.get("own", False)), html.escape(row["reported"]))]
-    if row.get("contests"):
-        facts.append(("Contests", html.escape(", ".join(row["contests"]))))
-    for name, part in parts.items():
-        word = verdict(part["verdict"], row.get("own", False)) if len(parts) > 1 else ""
-        facts += _part(name, part, word, row.get("own", False))
-    if not parts:
-        facts.append(("Rule", html.escape(row["rule"])))
-    items = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts)
+    """A verdict: the claim, the paper's value, each part's numbers beside its bound and its nulls,
+    and folded below them the rules and their past. That on a reader's model names it, and is no
+    place that other pages lead to."""
+    own = row.get("own", False)
     reason = f'<p class="bk-note">{html.escape(note)}</p>' if note else ""
     style = f"bk-verdict bk-{row['verdict'].replace(' ', '-')}"
-    title = f'<span class="bk-badge">{in_words(row)}</span> <strong>Claim {row["id"]}'
-    title += f" on {html.escape(row['model'])}.</strong>" if "model" in row else ".</strong>"
     place = "of-model" if "model" in row else "claim"
     return (
-        f'<section class="{style}" id="{place}-{row["id"]}"><p>{title} '
-        f"{html.escape(row['statement'])}</p><dl>{items}</dl>{reason}</section>"
+        f'<section class="{style}" id="{place}-{row["id"]}">{_title(row)}'
+        f'<p class="bk-reported">{source(own)}: {html.escape(row["reported"])}</p>'
+        f"{_parts(row, own)}{reason}{_rules(row, own)}{history(row['parts'], own)}</section>"
     )
+
+
+def _title(row: dict[str, Any]) -> str:
+    """Verdict, claim, and the claims that it contests."""
+    model = f" on {html.escape(row['model'])}" if "model" in row else ""
+    against = f" <em>(contests {', '.join(row['contests'])})</em>" if row.get("contests") else ""
+    return (
+        f'<p><span class="bk-badge">{in_words(row)}</span> <strong>Claim {row["id"]}{model}.'
+        f"</strong> {html.escape(row['statement'])}{against}</p>"
+    )
+
+
+def _parts(row: dict[str, Any], own: bool) -> str:
+    """A row a part: what was measured, the numbers, and a strip with every seed and null."""
+    parts = row["parts"].values()
+    return "".join(_part(part, len(parts) > 1, own) for part in parts)
+
+
+def _part(part: dict[str, Any], several: bool, own: bool) -> str:
+    """One part; its verdict is said where the claim has several."""
+    word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
+    if part["also_on"]:
+        word += f" (as well on {html.escape(' and '.join(part['also_on']))})"
+    value = html.escape(measured(part | {"seeds": [], "n": 0}))
+    beside = "; ".join(f"{null['name']} {_value(null)}" for null in part["nulls"])
+    null = f"; with nothing to find: {html.escape(beside)}" if beside else ""
+    bound = f"{part['side']} {part['tolerance']:g} {part['unit']}".strip()
+    return (
+        f'<div class="bk-part bk-{part["verdict"].replace(" ", "-")}">'
+        f"<p>{_sentence(part['measure'])}<br><strong>{value}</strong>{word}{null}</p>"
+        f"{strips.strip(part, html.escape(bound))}</div>"
+    )
+
+
+def _rules(row: dict[str, Any], own: bool) -> str:
+    """The rules in full and what they say of each null, folded."""
+    facts = [fact for name, part in row["parts"].items() for fact in _facts(name, part, own)]
+    items = "".join(f"<dt>{term}</dt><dd>{html.escape(text)}</dd>" for term, text in facts)
+    key = f"<p>{KEY}</p>" if facts else ""
+    items = items or f"<dt>Rule</dt><dd>{html.escape(row['rule'])}</dd>"
+    return f"<details><summary>Rules and nulls</summary>{key}<dl>{items}</dl></details>"
+
+
+def _facts(name: str, part: dict[str, Any], own: bool) -> list[tuple[str, str]]:
+    """Rule, sample and nulls of one part, as pairs of term and text."""
+    return [
+        (f"Rule ({html.escape(name)})", part["rule"]),
+        ("Measured", measured(part)),
+        ("The same rule on a null", nulls(part, own)),
+    ]
+
+
+def history(parts: dict[str, dict[str, Any]], own: bool) -> str:
+    """What the rules of parts were before they were changed, folded under their mark: parts with
+    one past together. Empty where none was changed."""
+    told: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        for change in part["changed"]:
+            told.setdefault(past(change, own), []).append(name)
+    items = "".join(
+        f"<dt>{html.escape(', '.join(names))}</dt><dd>{html.escape(text)}</dd>"
+        for text, names in told.items()
+    )
+    mark = f'<summary><span class="bk-chip">{REVISED} after results</span></summary>'
+    return f'<details class="bk-past">{mark}<dl>{items}</dl></details>' if told else ""
+
+
+def revised(row: dict[str, Any]) -> bool:
+    """Whether some rule of a claim was changed after a result had been seen."""
+    return any(part["changed"] for part in row["parts"].values())
+
+
+def _sentence(measure: str) -> str:
+    """A measure as a sentence, with its code set as code."""
+    text = html.escape(f"{measure[0].upper()}{measure[1:]}.")
+    return CODE.sub(r"<code>\1</code>", text)
+
+
+def _value(null: dict[str, Any]) -> str:
+    return "–" if null["measured"] is None else short(null["measured"])
 
 
 def source(own: bool) -> str:
@@ -72,18 +150,6 @@ def verdict(word: str, own: bool) -> str:
     return OWN.get(word, word) if own else word
 
 
-def _part(name: str, part: dict[str, Any], word: str, own: bool) -> list[tuple[str, str]]:
-    """Rule, measurement, nulls and past of one part, as pairs of term and markup; `word` is its
-    verdict, empty where the claim has no other part."""
-    aside = f" ({html.escape(name)}: <em>{word}</em>)" if word else ""
-    return [
-        (f"Rule{aside}", html.escape(part["rule"])),
-        ("Measured in these runs", html.escape(measured(part))),
-        ("The same rule on a null", html.escape(nulls(part, own))),
-        *(("Rule changed after results", html.escape(past(c))) for c in part["changed"]),
-    ]
-
-
 def measured(row: dict[str, Any]) -> str:
     """The measured value with its interval and sample, in words; a dash when nothing was
     measured."""
@@ -100,19 +166,22 @@ def measured(row: dict[str, Any]) -> str:
 
 def nulls(part: dict[str, Any], own: bool = False) -> str:
     """What a part's rule says on each of its nulls, and how often it passes in repeated trials, in
-    words."""
-    words = [verdict(null["verdict"], own) for null in part["nulls"]]
-    pairs = zip(part["nulls"], words, strict=True)
-    said = [f"on {null['name']}: {word} ({measured(null)})" for null, word in pairs]
+    words. Units and seeds are named where they are not the part's."""
+    said = []
+    for null in part["nulls"]:
+        same = {"n": 0} if null["n"] == part["n"] else {}
+        same |= {"seeds": []} if null["seeds"] == part["seeds"] else {}
+        word = verdict(null["verdict"], own)
+        said.append(f"on {null['name']}: {word} ({measured(null | same)})")
     said += [f"{rate['kind']}: {rate['passed']} of {rate['of']}" for rate in part["rates"]]
     return "; ".join(said) if part["nulls"] else "; ".join([f"no null: {part['no_null']}", *said])
 
 
-def past(change: dict[str, Any]) -> str:
+def past(change: dict[str, Any], own: bool = False) -> str:
     """A change of a rule in words, with what the old rule says of the present numbers."""
-    then = change["verdict"] or "nothing, for its measurement is no longer made"
-    before = f"Before: {change['rule']}. To the present numbers it says: {then}."
-    return f"{change['date']}: {change['why']}. {before}"
+    word = change["verdict"] and verdict(change["verdict"], own)
+    then = f"On the present numbers it gives: {word}." if word else "It is no longer measured."
+    return f"{change['date']}: {change['why']}. Before: {change['rule']}. {then}"
 
 
 def in_digits(value: Any) -> str:
@@ -125,4 +194,8 @@ def short(value: Any) -> str:
     """Three digits, and all of them before the point; what is only rounding of a zero is zero."""
     if abs(value) < 1e-6:
         return "0"
-    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.3g}"
+    if 999.5 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-3:  # one digit, and no power of ten
+        return np.format_float_positional(float(f"{value:.1g}"), trim="-")
+    return f"{value:.3g}"

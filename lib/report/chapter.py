@@ -81,7 +81,8 @@ class Report:
         """Show the claims, folded, before any number: what is claimed, and the rule that will judge
         it."""
         rows = "".join(cards.expectation(self._claim(claim_id)) for claim_id in claim_ids)
-        display(HTML(f'<div class="bk-claims">{rows}</div>'))
+        key = f'<p class="bk-key">{cards.KEY}</p>'
+        display(HTML(f'<div class="bk-claims">{rows}{key}</div>'))
 
     def figure(
         self, chart: alt.TopLevelMixin, name: str, data: pd.DataFrame | None = None, **fills: Any
@@ -117,7 +118,8 @@ class Report:
         Shows nothing."""
         for name, value in numbers.items():
             text = in_digits(value)
-            bundle = {"text/plain": text, "text/html": html.escape(text)}
+            # A string's literal: the site evaluates it, and would make a pair of "10,144".
+            bundle = {"text/plain": repr(text), "text/html": html.escape(text)}
             metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
             hidden = {
                 f"application/papermill.record/{kind}": content for kind, content in bundle.items()
@@ -160,7 +162,7 @@ class Report:
         row["model"] = str(provenance.public(self.profile.model))
         self._of_model[claim_id] = row
         display(HTML(cards.card(row)))
-        return str(row["verdict"])
+        return cards.verdict(row["verdict"], row["own"])
 
     def close(self) -> None:
         """Write `claims.json`, for a reader's model `of_model.json`, and `provenance.json` whole,
@@ -232,10 +234,10 @@ class Report:
         return self._claims[claim_id]
 
     def _record(self, row: dict[str, Any], note: str | None) -> str:
-        """Keep the verdict for `close` and show it as a card."""
+        """Keep the verdict for `close`, show it as a card, and return the card's word for it."""
         self._verdicts[row["id"]] = row
         display(HTML(cards.card(row, note)))
-        return str(row["verdict"])
+        return cards.verdict(row["verdict"], row["own"])
 
     def _provenance(self) -> dict[str, Any]:
         """What it takes to repeat the run, as of now. Holds no environment variable and no absolute

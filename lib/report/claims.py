@@ -20,7 +20,7 @@ A claim stands and falls with its core: without that it is not *partly*, whateve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -30,11 +30,13 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lib.measures.statistics import Estimate, Rate
+from lib.report import say
 
 PATH = Path(__file__).parent.parent.parent / "book" / "claims"
 REPRODUCED, PARTLY, NOT = "reproduced", "partly", "not reproduced"
 UNDECIDED, UNTESTABLE = "undecided", "not testable here"
 Verdicts = Literal["reproduced", "partly", "not reproduced", "undecided", "not testable here"]
+ALARMS = "false alarms"  # so the kind of such trials begins
 FALSE_ALARMS = 0.05  # a rule that passes more often where there is nothing decides nothing
 TRIALS = 20  # fewer cannot tell one in twenty
 
@@ -78,11 +80,17 @@ class Rule(Strict):
         return self
 
     def sentence(self) -> str:
-        """The rule in words, as the pages show it."""
-        seeds = "every seed" if self.share == 1 else f"at least {self.share:.0%} of the seeds"
+        """The rule in words, as the pages show it, and why its tolerance is what it is."""
+        return f"{self.asks()} ({self.reason})"
+
+    def asks(self) -> str:
+        """The rule in words, without its reason."""
+        seeds = (
+            "every seed" if self.share == 1 else f"at least {say.percent(self.share)} of the seeds"
+        )
         unit = f" {self.unit}" if self.unit else ""
         bound = f"{self.side} {self.tolerance:g}{unit} in {seeds}"
-        return f"{self.measure}: the 95 % interval lies {bound} ({self.reason})"
+        return f"{self.measure}: the 95 % interval lies {bound}"
 
     def before(self, change: Change) -> Rule:
         """The rule as it stood before a change. Error: ValueError for a field that rules lack."""
@@ -259,6 +267,20 @@ def rate(
     return Rate(part, kind, sum(passed), len(passed))
 
 
+def rates(
+    rules: Mapping[str, Rule],
+    kind: str,
+    trials: Sequence[Sequence[Estimate]],
+    seeds_needed: int = 3,
+) -> list[Rate]:
+    """The same for several parts, whose estimates stand together in each trial."""
+    found = []
+    for part, rule in rules.items():
+        own = [_of(part, trial) for trial in trials]
+        found.append(rate(rule, part, kind, own, seeds_needed))
+    return found
+
+
 def not_testable(claim: Claim, why: str) -> dict[str, Any]:
     """The record of a claim that this run cannot answer, with the reason."""
     empty = {"measured": None, "interval": None, "n": 0, "seeds": [], "null": "", "parts": {}}
@@ -317,11 +339,13 @@ def _part(
     own = [e for e in estimates if not e.null]
     nulls = [_null(rule, name, estimates) for name in rule.nulls]
     verdict = verdict_of(rule, own, seeds_needed)
-    if any(_as_good(null["verdict"], verdict) for null in nulls) or _alarmed(verdict, rates):
-        verdict = UNDECIDED
+    alike = [null["name"] for null in nulls if _as_good(null["verdict"], verdict)]
+    alike += _alarms(verdict, rates)
     return {
-        "verdict": verdict,
+        "verdict": UNDECIDED if alike else verdict,
+        "also_on": alike,
         **measured(own),
+        **rule.model_dump(include={"measure", "unit", "side", "tolerance"}),
         "rule": rule.sentence(),
         "nulls": nulls,
         "no_null": rule.no_null,
@@ -343,22 +367,28 @@ def _as_good(null: Verdicts, verdict: Verdicts) -> bool:
     return verdict in rank and rank.get(null, 0) >= rank[verdict]
 
 
-def _alarmed(verdict: Verdicts, rates: list[Rate]) -> bool:
-    """Whether a part that holds has a rule that passes too often where there is nothing to find."""
-    counted = [r for r in rates if r.kind.startswith("false alarms") and r.of >= TRIALS]
-    often = any(rate.passed > FALSE_ALARMS * rate.of for rate in counted)
-    return verdict in (REPRODUCED, PARTLY) and often
+def _alarms(verdict: Verdicts, rates: list[Rate]) -> list[str]:
+    """The kinds of trials with nothing to find in which the rule of a part that holds passes too
+    often."""
+    if verdict not in (REPRODUCED, PARTLY):
+        return []
+    counted = [r for r in rates if r.kind.startswith(ALARMS) and r.of >= TRIALS]
+    often = [rate.kind for rate in counted if rate.passed > FALSE_ALARMS * rate.of]
+    return [kind.removeprefix(f"{ALARMS} on ") for kind in often]
 
 
 def _change(
     rule: Rule, change: Change, own: list[Estimate], former: list[Estimate], seeds_needed: int
 ) -> dict[str, Any]:
     """A change of the rule, and what the old rule says of the present numbers (None: it asked for
-    another measurement)."""
+    another measurement). A rule that had other nulls names them."""
     old = rule.before(change)
+    beside = f"; tried on {', '.join(old.nulls) or 'no null'}" if "nulls" in change.was else ""
     numbers = former if "measure" in change.was else own
     verdict = verdict_of(old, numbers, seeds_needed) if numbers else None
-    return {"date": change.date, "rule": old.sentence(), "why": change.why, "verdict": verdict}
+    # The reason is that of today's tolerance, unless the change keeps the old one's.
+    said = old.sentence() if "reason" in change.was else old.asks()
+    return {"date": change.date, "rule": said + beside, "why": change.why, "verdict": verdict}
 
 
 def _record(claim: Claim, verdict: Verdicts) -> dict[str, Any]:

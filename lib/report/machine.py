@@ -56,9 +56,9 @@ def gpus() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in cards]
 
 
-def in_gib(mib: int) -> str:
+def in_gib(mib: int | float) -> str:
     """A size in words, such as `1.5 GiB`."""
-    return f"{mib / 1024:.{1 if mib < 10 * 1024 else 0}f} GiB"
+    return f"{mib / 1024:,.{1 if mib < 10 * 1024 else 0}f} GiB"
 
 
 def taken() -> dict[str, object]:

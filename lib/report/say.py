@@ -43,6 +43,18 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1]
 
 
+def ahead(low: float, high: float, unit: str = "doublings") -> str:
+    """How far one thing comes before another, from a least to a greatest lead, in words: "0.90 to
+    1.49 doublings after"; a dash where there is none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    if high < 0:
+        return f"{number(-high)} to {number(-low)} {unit} after"
+    if low < 0:
+        return f"from {number(-low)} {unit} after to {number(high)} {unit} before"
+    return f"{number(low)} to {number(high)} {unit} before"
+
+
 def moved(change: float, digits: int = 2) -> str:
     """A change of something in words: "falls by 0.50" or "rises by 0.50"; a dash where there is
     none."""

@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from lib import profiles
+from lib.models import opening
 from pipeline import build, dependencies, precheck, process, run_chapter
 from tests import tiny
 from tests.book import project
@@ -256,6 +257,9 @@ def test_what_would_stop_a_chapter_is_found_before_any_training(tmp_path, net, h
         precheck.found(named)
 
 
-def test_a_whole_model_passes_and_its_cost_is_said(net, capsys):
+def test_a_whole_model_passes_is_read_once_and_its_cost_is_said(net, capsys, monkeypatch):
+    read, real = [], opening._read_tokenizer
+    monkeypatch.setattr(opening, "_read_tokenizer", lambda *a: (read.append(a), real(*a))[1])
     precheck.found(profiles.validate({"model": str(net)}, "test"))
     assert "3 layers of 4 heads" in capsys.readouterr().out
+    assert len(read) == 1

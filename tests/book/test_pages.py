@@ -171,7 +171,7 @@ def test_parameters_have_headings_that_are_words():
 def test_a_downloaded_notebook_says_what_it_needs_and_holds_no_markup_of_the_site(tmp_path):
     glued = nbformat.v4.new_output(
         "display_data",
-        {"application/papermill.record/text/plain": "0.25"},
+        {"application/papermill.record/text/plain": "'0.25'"},
         metadata={"scrapbook": {"name": "mean"}},
     )
     prose = "# 4. A chapter\n\nThe mean is {glue:text}`mean`, as {cite:t}`a1` say {cite}`a1,b1`; "
@@ -219,7 +219,7 @@ def test_a_chapter_says_under_its_question_how_long_it_takes(tmp_path):
     lines = (
         home.timed(nbformat.v4.new_notebook(cells=[cell]), tmp_path).cells[0].source.splitlines()
     )
-    assert lines[2] == "*Is it so?*" and "2 min to read, 0.5 to run" in lines[4]
+    assert lines[2] == "*Is it so?*" and "2 min to read, 0.5 min to run" in lines[4]
 
 
 def test_pages_outside_the_chapters_link_them_by_number():

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from lib import files, profiles
 from lib.measures.statistics import Estimate
 from lib.report import claims
-from pipeline import answers, cost, costs, dependencies, scoreboard
+from pipeline import answers, cost, cost_page, dependencies, scoreboard
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +134,7 @@ def test_what_runs_took_stands_with_the_machine(tmp_path):
     finish(tmp_path, "old", 0.9)
     trained = tmp_path / "models" / "two_layer-seed3-0123456789"
     files.write_json(trained / "finished.json", {"seconds": 120.0})
-    page = costs.page(tmp_path, ["01_a"], "embedded", [trained])
+    page = cost_page.page(tmp_path, ["01_a"], "embedded", [trained])
     assert "Ran on: processor A fine one, cores 2." in page and "not recorded" in page
     found = rows(page, "bk-costs")
     assert ["1", "1.5", "1.5 GiB"] in [row[:3] for row in found]
@@ -157,7 +157,7 @@ PUBLISHED = {  # parameters as the publishers count them
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_counted_from_the_sizes(name):
-    assert costs.KNOWN[name].parameters == pytest.approx(PUBLISHED[name], rel=0.002)
+    assert cost_page.KNOWN[name].parameters == pytest.approx(PUBLISHED[name], rel=0.002)
 
 
 @pytest.mark.parametrize("family", [family for family in tiny.FAMILIES if family != "organism"])
@@ -168,7 +168,7 @@ def test_sizes_are_read_from_every_familys_config(family):
 
 
 def test_a_cost_grows_with_what_a_profile_asks(tmp_path):
-    sizes = costs.KNOWN["meta-llama/Llama-3.1-8B"]
+    sizes = cost_page.KNOWN["meta-llama/Llama-3.1-8B"]
     given = {"model": "meta-llama/Llama-3.1-8B", "dtype": "bfloat16", "device": "cpu"}
 
     def of(**more) -> cost.Cost:

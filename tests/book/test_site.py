@@ -424,7 +424,8 @@ def test_text_can_be_read_in_both_themes(browser, address, theme):
         ".role-axis-label text",
         ".role-axis-title text",
         "figcaption",
-        ".bk-verdict dd",
+        ".bk-part p",
+        ".bk-strip text",
         ".bk-badge",
         ".bk-folds summary",
     ):

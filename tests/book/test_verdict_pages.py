@@ -111,7 +111,7 @@ def executed(folder: Path, **values: str) -> None:
     kept = [
         nbformat.v4.new_output(
             "display_data",
-            {"application/papermill.record/text/plain": value},
+            {"application/papermill.record/text/plain": repr(value)},
             metadata={"scrapbook": {"name": name}},
         )
         for name, value in values.items()
@@ -157,7 +157,7 @@ def test_a_card_has_the_question_the_verdicts_and_the_minutes(found, tmp_path):
         "It is, by < 5 %.",
         "1 reproduced, 1 partly, 1 undecided, 1 not testable here; "
         "questions of ours: 1 does not hold",
-        "2 min to read, 1.5 to run",
+        "2 min to read, 1.5 min to run",
     ]
 
 
@@ -181,6 +181,7 @@ def test_the_claims_page_has_parts_nulls_rates_and_the_past(found):
     assert "false alarms on shuffled labels: 2 of 100" in page
     past = soup.select_one("details.bk-past").get_text()
     assert "2026-01-31" in past and "above 0.95" in past and "not reproduced" in past
+    assert "half of what the paper has" not in past  # the reason of today's tolerance
     assert page.index("## Ren et al. 2024") < page.index("## Questions of ours") < page.index("R4")
     assert all(soup.find(id=f"rule-{name}") for name in CLAIMS)
     assert "No such model." in page and "A question of ours" in page
@@ -194,6 +195,27 @@ def test_what_no_paper_claimed_holds_or_does_not(found):
     assert "reproduced" not in BeautifulSoup(cards.card(found["R4"]), "html.parser").text
     three = [found["R4"]] * 2 + [found["R4"] | {"verdict": claims.REPRODUCED}]
     assert verdicts.in_words(three) == "1 holds, 2 do not hold"
+
+
+def test_a_card_folds_the_past_of_rules_and_tells_a_shared_one_once():
+    was = {"tolerance": 0.95, "measure": "how much of it"}
+    past = {"changed": [{"date": "2026-01-31", "was": was, "why": "too strict"}]}
+    revised = claim("R6", own=True, a=past, b=past, c={})
+    row = judged(revised, dict.fromkeys("abc", 0.9), 0.1)
+    soup = BeautifulSoup(cards.card(row), "html.parser")
+    fold = soup.select_one("details.bk-past")
+    assert [name.text for name in fold.select("dt")] == ["a, b"]
+    assert fold.dd.text.count("2026-01-31") == 1 and "no longer measured" in fold.dd.text
+    fold.decompose()
+    assert "above 0.95" not in soup.text and "above 0.5" in soup.text
+    assert not cards.history(judged(CLAIMS["R1"], {"all": 0.9}, 0.1)["parts"], own=False)
+
+
+def test_a_null_names_its_units_and_seeds_where_they_are_others(found):
+    part = found["R1"]["parts"]["all"]
+    assert "n = 8, seeds 0" in cards.nulls(part)
+    alike = part | {"n": 8, "seeds": [0]}
+    assert "n = " not in cards.nulls(alike) and "seeds" not in cards.nulls(alike)
 
 
 def test_partly_says_when_no_part_passes_in_full():
@@ -232,7 +254,7 @@ def test_a_claim_of_later_work_stands_beside_what_it_contests(tmp_path):
     assert "contested by Y1" in said["R1"] and "contests R1" in said["Y1"]
     (tmp_path / "home.yml").write_text("findings: [R1]")
     assert "contested by Y1" in home.findings(tmp_path / "home.yml", found, {})
-    assert "<dt>Contests</dt><dd>R1</dd>" in cards.card(rows[1])
+    assert "<em>(contests R1)</em>" in cards.card(rows[1])
 
 
 def test_claims_that_no_chapter_has_judged_are_named():

@@ -192,6 +192,13 @@ def test_a_changed_rule_tells_what_the_old_one_says_now():
     assert "another measure" in again["parts"]["a"]["changed"][1]["rule"]
 
 
+def test_a_rule_that_had_other_nulls_names_them():
+    change = {"date": "2026-01-31", "was": {"nulls": ["untrained"]}, "why": "too easy a null"}
+    of = claim(a=rule(nulls=("other heads",), changed=[change]))
+    found = claims.judge(of, estimates(*HOLDS) + [e.on("other heads") for e in estimates(*FAILS)])
+    assert found["parts"]["a"]["changed"][0]["rule"].endswith("; tried on untrained")
+
+
 @pytest.mark.parametrize("changes", [{"nulls": ("a",), "no_null": "b"}, {"no_null": ""}])
 def test_a_rule_names_its_nulls_or_says_why_there_are_none(changes):
     with pytest.raises(ValueError, match="no_null"):
@@ -210,6 +217,18 @@ def test_each_null_that_is_named_must_be_measured():
         claims.judge(claim(a=rule(nulls=("untrained",))), estimates(*HOLDS))
     with pytest.raises(ValueError, match="a on elsewhere"):
         claims.judge(claim(), [*estimates(*HOLDS), estimates((0.0, 1.0))[0].on("elsewhere")])
+
+
+def test_trials_of_several_parts_are_counted_by_part():
+    rules = {"a": rule(), "b": rule(side="below")}
+    high, low = (0.6, 0.8), (0.1, 0.2)
+    trials = [estimates(high) + estimates(high, part="b") for _ in range(3)]
+    trials += [estimates(high) + estimates(low, part="b")]
+    assert claims.rates(rules, "found where planted", trials, seeds_needed=1) == [
+        Rate("a", "found where planted", 4, 4),
+        Rate("b", "found where planted", 1, 4),
+    ]
+    assert [r.passed for r in claims.rates(rules, "found where planted", trials)] == [0, 0]
 
 
 def test_the_record_holds_what_the_pages_show():

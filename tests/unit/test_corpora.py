@@ -173,13 +173,8 @@ def trained(tmp_path_factory) -> Path:
     world, path = World(), tmp_path_factory.mktemp("spacy") / "pipeline"
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("en")
-    gold_docs = [
-        doc
-        for page in gold.docs(
-            world, world.documents(np.random.default_rng(0), 30, "sentences"), nlp.vocab
-        )
-        for doc in page
-    ]
+    sample = world.documents(np.random.default_rng(0), 30, "sentences")
+    gold_docs = [tree.doc(nlp.vocab) for page in gold.trees(world, sample) for tree in page]
     examples = [Example(nlp.make_doc(doc.text), doc) for doc in gold_docs]
     nlp.add_pipe("morphologizer"), nlp.add_pipe("parser")
     adam = nlp.initialize(lambda: examples)

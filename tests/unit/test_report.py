@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
+from myst_nb.core import variables  # what the site reads glued values with
 
 from lib import profiles
 from lib.measures import statistics
-from lib.report import captions, cards, chapter, charts, provenance
+from lib.report import captions, cards, chapter, charts, provenance, strips
 
 PART = "{measure: size of it, side: above, tolerance: 0.5, reason: half of it, nulls: [even]}"
 REST = f"paper: olsson2022, chapter: 03_x, parts: {{size: {PART}}}"
@@ -60,12 +62,12 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"layer": [0, 0], "head": [0, 1], "score": [0.1, 0.9]})
 
 
-def estimates(*values: float) -> list[statistics.Estimate]:
+def estimates(*values: float, null: float = 0.0) -> list[statistics.Estimate]:
     found = [
         statistics.Estimate("size", seed, v, v - 0.05, v + 0.05, 10)
         for seed, v in enumerate(values)
     ]
-    return [*found, statistics.Estimate("size", 0, 0.0, -0.1, 0.1, 10, "even")]
+    return [*found, statistics.Estimate("size", 0, null, null - 0.1, null + 0.1, 10, "even")]
 
 
 def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, frame):
@@ -105,6 +107,36 @@ def test_a_card_shows_each_null_beside_the_verdict(book, shown):
     assert "on even: not reproduced (0 [-0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
 
 
+def test_a_card_draws_each_seed_and_each_null_beside_the_bound(book, shown):
+    """Seeds that pass lie whole in the shade of the claimed side; the null does not."""
+    book.claim("O901", estimates(0.9, 0.8, 0.7))
+    drawn = BeautifulSoup(shown[0][0], "html.parser").select_one(".bk-part svg")
+    shade, bound = drawn.rect, float(drawn.select_one("text")["x"])
+    assert drawn.get_text() == "above 0.5" and float(shade["x"]) == bound
+    lines = {kind: drawn.select(f".{kind} path") for kind in ("bk-seed", "bk-null")}
+    assert [len(found) for found in lines.values()] == [3, 1]
+    starts = [float(path["d"].split()[0][1:]) for path in lines["bk-seed"]]
+    assert min(starts) > bound > float(drawn.select_one(".bk-null circle")["cx"])
+
+
+def test_a_card_names_the_null_that_makes_it_undecided(book, shown):
+    book.claim("O901", estimates(0.9, 0.8, 0.7, null=0.9))
+    card = BeautifulSoup(shown[0][0], "html.parser")
+    folded = card.details.extract().get_text()
+    assert "undecided" in card.get_text() and "as well on even" in card.get_text()
+    assert "half of it" in folded and "on even: reproduced" in folded
+
+
+def test_the_drawing_of_a_claim_that_puts_less_is_shaded_below_its_bound():
+    seed = {"value": 0.1, "low": 0.0, "high": 0.2}
+    null = {"name": "none", "measured": 0.9, "interval": [0.4, 5.0]}
+    part = {"estimates": [seed], "nulls": [null], "side": "below", "tolerance": 0.5}
+    drawn = BeautifulSoup(strips.strip(part, "below 0.5"), "html.parser")
+    assert drawn.rect["x"] == "0" and float(drawn.rect["width"]) == float(drawn.find("text")["x"])
+    assert f"H{strips.WIDTH}" in drawn.select_one(".bk-null path")["d"]  # it ends at the edge
+    assert strips.strip(part | {"estimates": []}, "below 0.5") == ""
+
+
 def test_every_figure_says_how_to_draw_it_again(book, shown, frame):
     book.uses("our net", revision="abc")
     book.figure(charts.heatmap(frame, "score"), "first")
@@ -140,12 +172,14 @@ def test_a_figure_without_data_and_a_shared_name_are_refused(book, frame):
 
 
 def test_numbers_are_glued_and_not_shown(book, shown):
-    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3)
+    told = {"steps": "10,144", "lengths": "7, 15", "none": "0.00", "one": "5.0"}
+    book.number(share=0.123456, heads=12, name="3.6", array=np.float32(2) / 3, **told)
     texts = {
         o["metadata"]["scrapbook"]["name"]: v["application/papermill.record/text/plain"]
         for v, o in shown
     }
-    assert texts == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667"}
+    read = {name: variables.format_plain_text(text, "") for name, text in texts.items()}
+    assert read == {"share": "0.123", "heads": "12", "name": "3.6", "array": "0.667", **told}
     assert all(
         kind.startswith("application/papermill.record/") for value, _ in shown for kind in value
     )
@@ -180,6 +214,13 @@ def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
     )
 
 
+def test_prose_gets_the_word_of_the_card(book, shown):
+    """A question of the book's own holds or does not: nobody reported what it could reproduce."""
+    for own, word in ((False, "not reproduced"), (True, "does not hold")):
+        book._claims = {"O901": book._claims["O901"].model_copy(update={"own": own})}
+        assert book.claim("O901", estimates(0.1, 0.1, 0.1)) == word and word in shown[-1][0]
+
+
 def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
     book.claim("O901", estimates(0.9, 0.8, 0.7))
     book.close()
@@ -205,6 +246,8 @@ def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
         (999.7, "1,000"),
         (1234.4, "1,234"),
         (-1234567.0, "-1,234,567"),
+        (5.63e-5, "0.00006"),
+        (-9.96e-4, "-0.001"),
         (1e-9, "0"),
         (float("nan"), "nan"),
         (float("inf"), "inf"),

@@ -182,14 +182,14 @@ def test_gold_documents_place_their_triplets_on_tokens(rng):
 def test_spacy_docs_of_gold_trees_give_the_gold_triplets(rng):
     """The same subj, obj and mod, whether read from the world or from the Docs, up to sentences
     that were cut off."""
-    sample = WORLD.documents(rng, 25, "sentences")
+    sample, vocab = WORLD.documents(rng, 25, "sentences"), spacy.blank("en").vocab
     for document, parsed in zip(
         gold.documents(WORLD, sample),
-        gold.docs(WORLD, sample, spacy.blank("en").vocab),
+        gold.trees(WORLD, sample),
         strict=True,
     ):
         start, links = 0, []
-        for doc in parsed:
+        for doc in (tree.doc(vocab) for tree in parsed):
             assert doc.has_annotation("DEP")
             links += [
                 (x.relation, start + x.head[0], start + x.tail[0])

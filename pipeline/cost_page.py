@@ -129,7 +129,7 @@ def _sizes() -> str:
 
 
 def _bytes(count: float) -> str:
-    return f"{count / 2**20:,.1f} MiB"
+    return f"{count / machine.MIB:,.1f} MiB"
 
 
 INTRO = """\
