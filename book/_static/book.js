@@ -23,7 +23,7 @@
     room = Math.max(LEAST, Math.min(MOST, room)) - (spec.autosize ? 0 : PADDING);
     var narrow = room < 560, beside = spec.hconcat || spec.concat, axis = side(spec, spec.spec || spec, room);
     if (beside || spec.vconcat) {
-      axis = Math.max.apply(null, [AXIS].concat(panels(spec).map(function (part) { return side(spec, part, room); })));
+      axis = Math.max.apply(null, [AXIS].concat(leaves(spec).map(function (part) { return side(spec, part, room); })));
       arrange(spec, room, narrow, axis);
     } else if (spec.facet && spec.spec) {
       var own = ((spec.resolve || {}).scale || {}).y === "independent";
@@ -41,21 +41,18 @@
     return spec;
   }
 
-  // Panels beside each other share the room, or stand below each other where there is little; all leave the same for
-  // their axes, so that those below each other begin at one line.
+  // Panels beside each other share the room, or stand below each other where there is little.
   function arrange(part, room, narrow, axis) {
     var beside = part.hconcat || part.concat;
     if (beside && narrow) { delete part.hconcat; delete part.concat; part.vconcat = beside; }
-    (part.vconcat || beside || []).forEach(function (inner) {
-      arrange(inner, part.vconcat ? room : room / beside.length, narrow, axis);
-    });
+    inner(part).forEach(function (each) { arrange(each, part.vconcat ? room : room / beside.length, narrow, axis); });
     if (part.width > room - axis) { resize(part, room - axis); }
   }
 
-  // The charts of a picture, however they stand.
-  function panels(part) {
-    var inner = part.hconcat || part.vconcat || part.concat || (part.spec ? [part.spec] : null);
-    return inner ? [].concat.apply([], inner.map(panels)) : [part];
+  // What a chart of several is put together from, and the single charts in it at any depth.
+  function inner(part) { return part.vconcat || part.hconcat || part.concat || []; }
+  function leaves(part) {
+    return inner(part).length ? [].concat.apply([], inner(part).map(leaves)) : [part];
   }
 
   // The values of a column of a chart's data.
@@ -83,7 +80,7 @@
 
   // The letters of the longest name in a legend.
   function keys(spec) {
-    return Math.max.apply(null, [].concat.apply([], panels(spec).map(layers)).map(function (layer) {
+    return Math.max.apply(null, [].concat.apply([], leaves(spec.spec || spec).map(layers)).map(function (layer) {
       var channels = [(layer.encoding || {}).color || {}, (layer.encoding || {}).shape || {}];
       return Math.max.apply(null, channels.map(function (channel) {
         return channel.field && channel.type === "nominal" ? longest((channel.scale || {}).domain || rows(spec, channel.field)) : 0;
@@ -121,7 +118,30 @@
       if (!views.has(chart)) { walk(chart, canvas); }
       chart.classList.add("bk-live");
       views.set(chart, result.view);
+      call(chart, result.view, (spec.usermeta || {}).told || {});
       offer(chart);
+    });
+  }
+
+  // What the places of a slider are called (steps of training) stands beside it and is said by a screen reader; a row
+  // of buttons has the name that stands before it.
+  function call(chart, view, told) {
+    chart.querySelectorAll(".bk-controls .vega-bind").forEach(function (control) {
+      var input = control.querySelector("input"), names = input && told[input.name];
+      if (input && input.type === "radio") {
+        control.setAttribute("role", "radiogroup");
+        control.setAttribute("aria-label", control.querySelector(".vega-bind-name").textContent.trim());
+      }
+      if (!names) { return; }
+      var value = input.nextElementSibling.cloneNode();
+      input.nextElementSibling.replaceWith(value); // Vega's own goes on counting, unseen
+      function say() { // the control is set before the view's listeners are called
+        value.textContent = names[input.value];
+        input.setAttribute("aria-valuetext", names[input.value]);
+      }
+      view.addSignalListener(input.name, say);
+      input.addEventListener("input", say);
+      say();
     });
   }
 
@@ -173,13 +193,14 @@
 
   // What scrolls is a stop of the tab key and has a name; what does not is neither.
   function scrolls(box) {
-    var more = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
+    var wide = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
+    var long = box.querySelector(".bk-table") && box.scrollHeight > box.clientHeight + 1;
     var title = figure && figure.querySelector("figcaption strong");
     ["role", "aria-label", "tabindex"].forEach(function (name) { box.removeAttribute(name); });
-    if (!more) { return; }
+    if (!wide && !long) { return; }
     box.tabIndex = 0;
     box.setAttribute("role", "group");
-    box.setAttribute("aria-label", (title ? title.textContent : "Table.") + " Scrolls sideways.");
+    box.setAttribute("aria-label", (title ? title.textContent : "Table.") + (wide ? " Scrolls sideways." : " Scrolls."));
   }
 
   // On a phone a table that is wider than the page becomes a card a row, each value under its column's name.

@@ -119,8 +119,8 @@ class Report:
         caption, description = self._told(name, fills)
         style = {"border": 0, "na_rep": "–", "classes": "bk-table table"}
         plain = frame.rename_axis(columns=None)  # its name would be a column of blanks
-        plain = plain.rename(columns=lambda column: columns.title(str(column)) or column)
-        body = plain.to_html(index=False, float_format=short, **style)
+        titled = plain.rename(columns=lambda column: columns.title(str(column)) or column)
+        body = titled.to_html(index=False, float_format=short, **style)
         scrolling = f'<div class="bk-scroll" tabindex="0">{body}</div>'
         scrolling = _fold("Show the table", scrolling) if folded else scrolling
         self._show("Table", number, name, scrolling, frame, caption, description)

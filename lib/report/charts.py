@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from lib.report import axes, markup
+from lib.report import axes, markup, play
 from lib.report.columns import axis, tooltip
 from lib.report.columns import title as titled
 from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO
@@ -111,10 +111,9 @@ def pattern(
     names = list(patterns)
     read = tokens if isinstance(tokens, Mapping) else dict.fromkeys(names, tokens)
     rows = [_sparse(name, np.asarray(patterns[name]), read[name], least) for name in names]
-    binding = alt.binding_select(options=names, name=f"{title} ")
-    menu = alt.param(name="chosen", value=names[0], bind=binding)
-    shown = alt.Chart(pd.DataFrame(rows)).add_params(menu)
-    shown = shown.transform_filter("datum.name == chosen")
+    frame = pd.DataFrame(rows)
+    menu = play.menu(frame.name, title)
+    shown = play.shown(alt.Chart(frame).add_params(menu.param), menu)
     shown = shown.transform_flatten(["query", "key", "attention"])
     for side in ("query", "key"):  # labels begin with their position, by which they are ordered
         place = f"toNumber(split(datum.{side}, ' ')[0])"
@@ -287,21 +286,6 @@ def small_multiples(
     if len(told) % columns:  # or the places that no panel fills would show an axis
         faceted = faceted.resolve_axis(x="independent")
     return faceted if shared else faceted.resolve_scale(x="independent", y="independent")
-
-
-def with_menus(chart: alt.LayerChart, columns: Sequence[str]) -> alt.LayerChart:
-    """The chart with a menu for each of some columns; it shows the rows of the values chosen.
-
-    Without a script it shows the first value of each.
-    """
-    frame, made = markup.table(chart), chart
-    for column in columns:
-        options = list(dict.fromkeys(frame[column]))
-        name = f"chosen_{column}".replace(" ", "_")
-        binding = alt.binding_select(options=options, name=f"{column} ")
-        made = made.add_params(alt.param(name=name, value=options[0], bind=binding))
-        made = made.transform_filter(f"datum['{column}'] == {name}")
-    return made
 
 
 def _without_crowded(

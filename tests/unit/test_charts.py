@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.report import charts, columns, markup, theme
+from lib.report import charts, columns, markup, play, theme
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_a_rule_stands_in_every_panel_of_a_curve_and_nan_in_none():
 
 def test_a_menu_shows_its_first_value_without_a_script():
     frame = pd.DataFrame({"x": [0, 1] * 2, "y": [1.0, 2, 30, 40], "kind": list("aabb")})
-    chart = charts.with_menus(charts.curves(frame, "x", "y"), ["kind"])
+    chart = play.with_menus(charts.curves(frame, "x", "y"), ["kind"])
     made = markup.spec(chart)
     [menu] = made["params"]
     assert menu["value"] == "a" and menu["bind"]["options"] == ["a", "b"]

@@ -111,6 +111,13 @@ def test_what_a_figure_shows_already_is_folded_with_its_caption_outside(book, sh
         assert page_of.index("</details>") < page_of.index("<figcaption>")
 
 
+def test_a_pivoted_table_has_no_column_of_blanks(book, shown, frame):
+    wide = frame.pivot(index="layer", columns="head", values="score").reset_index()
+    book.table(wide, "third")
+    heads = BeautifulSoup(shown[0][0], "html.parser").select("th")
+    assert [cell.text for cell in heads] == ["layer", "0", "1"]
+
+
 def test_captions_get_their_numbers_from_the_run_and_from_nowhere_else(book, shown, frame):
     book.table(frame, "counted", count=2, top=0.98765)
     assert "2 heads." in shown[0][0] and "The largest is 0.988." in shown[0][0]
