@@ -13,7 +13,11 @@ FOLDED = "hide-input"
 FIGURE, VERDICT = r"\bbook\.figure\(", r"\bbook\.(?:claim|not_testable)\("
 # The first that a cell's code holds names its fold; the second name is for more than one.
 NAMES = (
-    (r"^exercises\.check\(", "How the answer is checked", "How the answers are checked"),
+    (
+        r"^(?:exercises|predictions)\.check\(",
+        "How the answer is checked",
+        "How the answers are checked",
+    ),
     (FIGURE, "How this figure is drawn", "How these figures are drawn"),
     (r"\bbook\.table\(", "How this table is made", "How these tables are made"),
     (VERDICT, "How the verdict is reached", "How the verdicts are reached"),
