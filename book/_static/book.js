@@ -27,9 +27,9 @@
       arrange(spec, room, narrow, axis);
     } else if (spec.facet && spec.spec) {
       var own = ((spec.resolve || {}).scale || {}).y === "independent";
-      var panels = rows(spec, spec.facet.field).size;
-      spec.columns = Math.max(1, Math.min(spec.columns || 1, panels, Math.floor((room - axis) / PANEL)));
-      if (panels % spec.columns) { // or the places that no panel fills would show an axis
+      var count = rows(spec, spec.facet.field).size;
+      spec.columns = Math.max(1, Math.min(spec.columns || 1, count, Math.floor((room - axis) / PANEL)));
+      if (count % spec.columns) { // or the places that no panel fills would show an axis
         spec.resolve = Object.assign({}, spec.resolve, { axis: { x: "independent" } });
       }
       resize(spec.spec, own ? room / spec.columns - axis - 12 : (room - axis) / spec.columns - 20); // own: an axis a panel
@@ -80,8 +80,7 @@
 
   // The letters of the longest name in a legend.
   function keys(spec) {
-    var parts = spec.vconcat || [spec.spec || spec];
-    return Math.max.apply(null, [].concat.apply([], parts.map(layers)).map(function (layer) {
+    return Math.max.apply(null, [].concat.apply([], leaves(spec.spec || spec).map(layers)).map(function (layer) {
       var channels = [(layer.encoding || {}).color || {}, (layer.encoding || {}).shape || {}];
       return Math.max.apply(null, channels.map(function (channel) {
         return channel.field && channel.type === "nominal" ? longest((channel.scale || {}).domain || rows(spec, channel.field)) : 0;

@@ -64,7 +64,7 @@ def in_panels(
     """The chart with as many ticks as a panel holds, and without a title beside rows that have
     names, which an axis that panels share would print over them."""
     made = chart.copy()
-    for part in getattr(made, "layer", None) or [made]:
+    for part in _parts(made):
         x, y = part.encoding["x"], part.encoding["y"]
         if str(getattr(x, "shorthand", "")).endswith(":Q"):
             given = {} if x["axis"] is alt.Undefined else x["axis"].to_dict()
@@ -72,3 +72,10 @@ def in_panels(
         if shared and isinstance(y, alt.Y) and isinstance(y["sort"], list):
             y["title"] = None
     return made
+
+
+def _parts(chart: alt.Chart | alt.LayerChart) -> list[alt.Chart]:
+    """What is drawn over each other, also where a layer has layers."""
+    if not isinstance(chart, alt.LayerChart):
+        return [chart]
+    return [part for layer in chart.layer for part in _parts(layer)]

@@ -86,10 +86,16 @@ class Report:
         display(HTML(f'<div class="bk-claims">{rows}{key}</div>'))
 
     def figure(
-        self, chart: alt.TopLevelMixin, name: str, data: pd.DataFrame | None = None, **fills: Any
+        self,
+        chart: alt.TopLevelMixin,
+        name: str,
+        data: pd.DataFrame | None = None,
+        *,
+        folded: bool = False,
+        **fills: Any,
     ) -> None:
         """Show a chart with number, caption, description, CSV and provenance. `data`: the CSV, if
-        not the chart's own.
+        not the chart's own. `folded`: a check that the text sums up, opened on demand.
 
         Caption and description stand under `name` in `book/captions/<chapter>.yml`; `fills` are the
         numbers in them.
@@ -102,6 +108,7 @@ class Report:
             raise ValueError(f"Figure {name!r} has no data frame behind it: pass data=.")
         caption, description = self._told(name, fills)
         body = markup.html(chart, name, description)
+        body = _fold("Show the figure", body) if folded else body
         self._show("Figure", number, name, body, frame, caption, description)
 
     def table(self, frame: pd.DataFrame, name: str, *, folded: bool = False, **fills: Any) -> None:
@@ -115,8 +122,7 @@ class Report:
         titled = plain.rename(columns=lambda column: columns.title(str(column)) or column)
         body = titled.to_html(index=False, float_format=short, **style)
         scrolling = f'<div class="bk-scroll" tabindex="0">{body}</div>'
-        if folded:
-            scrolling = _fold("Show the table", scrolling)
+        scrolling = _fold("Show the table", scrolling) if folded else scrolling
         self._show("Table", number, name, scrolling, frame, caption, description)
 
     def number(self, **numbers: Any) -> None:

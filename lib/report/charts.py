@@ -6,6 +6,7 @@ be changed further; `markup` turns it into part of a page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -159,7 +160,7 @@ def scatter(
         extra["color"] = axes.color(frame, color)
     if shape:
         extra["shape"] = alt.Shape(f"{shape}:N", sort=None, title=titled(shape))
-    layers: list[alt.Chart] = [_isolated(base.mark_point().encode(**extra), color)]
+    layers: list[alt.Chart] = [_isolated(base.mark_point().encode(**extra), color, y)]
     if diagonal:
         ends = pd.DataFrame(
             {x: [float(frame[[x, y]].min().min()), float(frame[[x, y]].max().max())]}
@@ -203,11 +204,7 @@ def curves(
             f"{x}:Q", scale=axes.scale(scale), axis=axes.numbered(scale, frame[x]), title=titled(x)
         )
     )
-    base = (
-        base.encode(color=axes.color(frame, series))
-        if series
-        else base.encode(color=alt.value(PALETTE[0]))
-    )
+    base = base.encode(color=axes.color(frame, series) if series else alt.value(PALETTE[0]))
     detail = [f"{seed}:N"] if seed else []
     layers: list[alt.Chart] = []
     if low and high:
@@ -220,7 +217,7 @@ def curves(
         y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=titled(y), axis=alt.Axis(**axis(y))),
         detail=detail,
     )
-    layers.append(_isolated(line, series))
+    layers.append(_isolated(line, series, y))
     if hover:  # a wide target for the pointer
         target = base.mark_point(size=110, opacity=0)
         layers.append(target.encode(y=f"{y}:Q", tooltip=tooltip(frame)))
@@ -308,11 +305,13 @@ def _columns(chart: alt.LayerChart) -> int:
     return markup.table(chart)[field[:-2]].nunique() if str(field).endswith(":O") else 1
 
 
-def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
-    """Marks that fade while another series is chosen in the legend."""
+def _isolated(marks: alt.Chart, series: str | None, of: str) -> alt.Chart:
+    """Marks `of` a quantity that fade while another series is chosen in the legend."""
     if series is None:
         return marks
-    chosen = alt.selection_point(name="chosen_series", fields=[series], bind="legend")
+    chosen = alt.selection_point(
+        name=re.sub(r"\W", "_", f"isolated {of}"), fields=[series], bind="legend"
+    )
     opacity = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1))
     return marks.encode(opacity=opacity).add_params(chosen)
 

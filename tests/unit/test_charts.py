@@ -288,3 +288,19 @@ def test_no_two_series_of_a_figure_share_a_colour():
     told = ["loss reduction", "format compliance", "pattern discovery", "loss"]
     for names in (told, [f"head {number}" for number in range(8)]):
         assert len(set(theme.colors(names).to_dict()["range"])) == len(names)
+
+
+def test_charts_of_two_quantities_stand_together_without_a_warning(steps, recwarn):
+    kind = {"series": "seed", "seed": "seed"}
+    both = charts.curves(steps, "step", "loss", **kind) & charts.curves(
+        steps, "step", "low", **kind
+    )
+    names = {param["name"] for param in markup.spec(both)["params"]}
+    assert names == {"isolated_loss", "isolated_low"} and not recwarn.list
+
+
+def test_panels_may_hold_layers_of_layers(steps):
+    line = alt.Chart(steps).mark_rule().encode(x=alt.datum(10))
+    both = alt.layer(line, charts.curves(steps, "step", "loss"), data=steps)
+    made = charts.small_multiples(both, "seed").to_dict()
+    assert made["spec"]["layer"][1]["layer"][0]["encoding"]["x"]["axis"]["tickCount"] > 1

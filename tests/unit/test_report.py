@@ -103,6 +103,14 @@ def test_a_figure_says_what_the_columns_of_its_data_mean(book, shown, frame):
     assert known.means["first.csv", "unheard"] == ""
 
 
+def test_what_a_figure_shows_already_is_folded_with_its_caption_outside(book, shown, frame):
+    book.table(frame, "third", folded=True)
+    book.figure(charts.heatmap(frame, "score"), "first", folded=True)
+    for page, (page_of, _) in zip(("Show the table", "Show the figure"), shown, strict=True):
+        assert f"<summary>{page}</summary>" in page_of
+        assert page_of.index("</details>") < page_of.index("<figcaption>")
+
+
 def test_a_pivoted_table_has_no_column_of_blanks(book, shown, frame):
     wide = frame.pivot(index="layer", columns="head", values="score").reset_index()
     book.table(wide, "third")
