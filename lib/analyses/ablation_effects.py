@@ -147,12 +147,18 @@ def _without(
     opened, run: CleanRun, heads: Bool[Tensor, "set layer head"], how: str, held: bool
 ) -> Float[Tensor, "set text position"]:
     """`CleanRun.without`, donors and patterns read where the model is."""
-    gone = interventions.Silence(heads)
-    if how != "zero":
-        gone = interventions.Replace(heads, run.donors[how])
-    clamps = [gone, *(interventions.held(run.patterns) if held else ())]
+    clamps = [taken_out(run, heads, how), *(interventions.held(run.patterns) if held else ())]
     at_once = max(1, LOGITS // (run.tokens.numel() * opened.vocabulary))
     return interventions.run(opened, run.tokens, clamps, side_by_side=min(16, at_once))
+
+
+def taken_out(
+    run: CleanRun, heads: Bool[Tensor, "set layer head"], how: str
+) -> interventions.OfHeads:
+    """The clamp that takes sets of heads out; `how` says what fills the gap."""
+    if how == "zero":
+        return interventions.Silence(heads)
+    return interventions.Replace(heads, run.donors[how])
 
 
 def on_own_texts(

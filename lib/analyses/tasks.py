@@ -145,6 +145,13 @@ def lone_heads(every: Sequence[Tasks], part: str) -> list[list[Estimate]]:
     return trials
 
 
+def by_luck(every: Sequence[Tasks]) -> float:
+    """Share of the ordered pairs of lone heads in which the first learns later than the second in
+    every seed: how often luck looks like a delay."""
+    later = [min(one.value for one in trial) > 0 for trial in lone_heads(every, "luck")]
+    return float(np.mean(later))
+
+
 def number(value: float) -> Interval:
     """A number that is counted, without a spread of its own."""
     return Interval(*torch.full((3,), value, dtype=torch.double))

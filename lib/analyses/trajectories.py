@@ -78,9 +78,15 @@ class Trajectory:
         return self.prefix.flatten(2).permute(1, 2, 0)
 
     @cached_property
+    def matching(self) -> tuple[int, int]:
+        """Layer and head that match most at the end of training."""
+        most = int(self.heads[..., -1].mean(0).argmax())
+        return divmod(most, self.prefix.shape[3])
+
+    @cached_property
     def best(self) -> Float[Tensor, "sequence snapshot"]:
         """Prefix matching of the head that matches most at the end of training."""
-        return self.heads[:, self.heads[..., -1].mean(0).argmax()]
+        return self.prefix[:, :, *self.matching].T
 
     @cached_property
     def carrier(self) -> Float[Tensor, "sequence snapshot"]:
@@ -238,17 +244,16 @@ def series(p) -> Trajectory:
     return replace(course, copying=read.found.get("copying"), read=read)
 
 
-def attention_around(
-    run: Trajectory, p, tokens: Int[Tensor, "1 place"], head: int, shown: int = 12
-) -> dict[str, np.ndarray]:
-    """Pattern [query, key] of one head (numbered through all layers) of one of the book's own
-    models on one text, at the snapshots nearest to its onset, by step."""
+def looks(
+    run: Trajectory, p, tokens: Int[Tensor, "1 place"]
+) -> Float[Tensor, "snapshot query key"]:
+    """Where the head that matches most at the end of training looks on one text, at every snapshot
+    of one of the book's own models."""
+    layer, head = run.matching
     kept = opening.organism_snapshots(run.name, run.seed, p)
-    nearest = sorted(kept, key=lambda step: abs(step - run.onset))[:shown]
     opened = opening.open_model(kept[0])
-    found = opening.snapshots_in_turn(opened, [kept[step] for step in sorted(nearest)])
-    patterns = [capture.patterns(model, tokens)[:, 0].flatten(0, 1)[head] for _, model in found]
-    return {f"step {s}": x.numpy() for s, x in zip(sorted(nearest), patterns, strict=True)}
+    found = opening.snapshots_in_turn(opened, kept.values())
+    return torch.stack([capture.patterns(m, tokens, [layer])[0, 0, head] for _, m in found])
 
 
 def _trajectory(name: str, seed: int | None, steps, rows) -> Trajectory:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
 
+from lib.analyses import trajectories
 from lib.analyses.trajectories import Trajectory
 from lib.analyses.trajectory_parts import Parts
 from lib.measures import onsets, statistics
@@ -22,6 +23,31 @@ Runs = Mapping[str, Sequence[Trajectory]]  # by kind of model, one a seed
 def frames(followed: Runs) -> pd.DataFrame:
     """`Trajectory.frame` of all runs, one below the other; `model` is their kind."""
     return _joined([run.frame(model=kind) for kind, run in _each(followed)])
+
+
+def head_frames(followed: Runs) -> pd.DataFrame:
+    """`Trajectory.head_frame` of all runs with their kind; `looks`: the head that matches most at
+    the end."""
+    found = []
+    for kind, run in _each(followed):
+        heads, (layer, head) = run.head_frame().assign(model=kind), run.matching
+        found.append(heads.assign(looks=(heads.layer == layer) & (heads["head"] == head)))
+    return _joined(found)
+
+
+def looks(followed: Runs, p, tokens: Int[Tensor, "1 place"], least: float = 0.02) -> pd.DataFrame:
+    """One row per run and snapshot: `name` of the head that matches most at the end, and lists
+    `query`, `key` and `attention` of the entries of its pattern that are not below `least`."""
+    rows = []
+    for kind, run in _each(followed):
+        name = "{}.{}".format(*run.matching)
+        patterns = trajectories.looks(run, p, tokens)
+        for step, pattern in zip(run.steps.int().tolist(), patterns, strict=True):
+            query, key = (pattern >= least).nonzero().T.tolist()
+            shares = [round(x, 2) for x in pattern[query, key].tolist()]
+            lists = {"query": query, "key": key, "attention": shares}
+            rows.append({"model": kind, "step": step, "name": name} | lists)
+    return pd.DataFrame(rows)
 
 
 def speeds(followed: Runs) -> pd.DataFrame:

@@ -85,6 +85,7 @@ def test_instructors_get_open_solutions_and_a_page_with_times(built_project):
     teachers = BeautifulSoup((site / "teaching.html").read_text(), "html.parser")
     row = teachers.select_one(".bk-teaching tbody tr").text
     assert "tiny-exercise: Easy, 2 minutes." in row and "min to read" in row
+    assert row.endswith("2 min")
 
 
 def test_the_default_site_has_no_page_for_teachers(site):
@@ -94,6 +95,28 @@ def test_the_default_site_has_no_page_for_teachers(site):
 def test_an_edition_that_is_none_is_refused_by_name(built_project):
     result = project.run(built_project, "pipeline.build", "tiny", "--edition=pupil", check=False)
     assert result.returncode == 1 and "EDITION=pupil" in result.stderr
+
+
+@pytest.mark.parametrize("edition", ["", "student"])
+def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
+    code = "predictions.check(\n    guess, outcome, ask(p).share, tolerance=0.1, low='More.'\n);"
+    beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
+    said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
+    cell = nbformat.v4.new_code_cell(code, outputs=[said])
+    (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
+    seal = "exercises.Sealed((), 0.1, '0123abcd')"
+    assert made.source == f"predictions.check(guess, outcome, {seal}, low='More.');"
+    assert "running notebook" in made.outputs[0].data["text/markdown"]
+    assert (made.metadata.get(editions.COMPUTES) == code) is (edition != editions.STUDENT)
+
+
+def test_teachers_are_told_of_exercises_that_there_are():
+    chapters = Path(__file__).resolve().parents[2] / "chapters"
+    cells = [c for f in chapters.glob("*.ipynb") for c in nbformat.read(f, 4).cells]
+    labels = {label for c in cells for label, _ in editions.EXERCISE.findall(c.source)}
+    told = (chapters.parent / "book" / f"{editions.TEACHERS}.md").read_text()
+    named = set(re.findall(r"`([a-z]+-[a-z-]+)`", told))
+    assert named and named <= labels
 
 
 @pytest.mark.parametrize(
@@ -128,8 +151,28 @@ def test_hint_check_and_solution_are_folds_of_their_own(site):
     numbers = [title.text.split("Exercise ")[1].strip() for title in titles]
     assert numbers == ["1.1", "1.1"]
     assert "sums to one" in hint.text and "dropdown" in solution["class"]
-    assert "A.mean" in check.text and "sums to one" not in check.text
-    assert "quetzalcoatl" not in hint.text + check.text
+    assert "Sealed" in check.text and "sums to one" not in check.text
+    assert not [word for word in GIVEN_AWAY if word in hint.text + check.text]
+
+
+def test_a_downloaded_notebook_computes_what_it_checks(site):
+    """It may be run with other parameters, where the sealed answers of the page are wrong."""
+    cells = [c for c in nbformat.read(site / SOURCE, 4).cells if c.cell_type == "code"]
+    (check,) = [c for c in cells if editions.CHECK in c.source]
+    assert (
+        "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
+    )
+
+
+@pytest.mark.parametrize(("edition", "kept"), [("", 1), ("instructor", 1), ("student", 0)])
+def test_a_number_that_a_solution_quotes_stays_where_solutions_are(edition, kept):
+    beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
+    said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
+    glued = nbformat.v4.new_output("display_data", {"text/plain": "0.25"}, metadata={})
+    code = "exercises.check(measured, there)\nbook.number(there=there);"
+    cell = nbformat.v4.new_code_cell(code, outputs=[said, glued])
+    (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
+    assert [o for o in made.outputs if "text/plain" in o.data] == [glued] * kept
 
 
 # --- on paper; without a Chromium there is none ---

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.analyses import ablation_effects, before_and_after, composition
+from lib.analyses import ablation_effects, before_and_after, composition, removal_choices
 from lib.measures import scores
 from lib.models import opening, planted
 from lib.tracing import capture, interventions
@@ -218,3 +218,24 @@ def test_direct_logits_are_all_that_the_logits_hold_beside_the_embedding(bench):
     embedded = opened.W_E[tokens[:, :-1]] @ (opened.W_U - opened.unembedding_mean()[:, None])
     rest = embedded.gather(2, tokens[:, 1:, None])[..., 0]
     torch.testing.assert_close(said + rest, real, atol=1e-3, rtol=1e-3)
+
+
+# --- what a reader may take out ---
+
+
+def test_a_choice_of_heads_says_what_is_lost_and_where_the_others_then_look(bench):
+    named = {"nothing": [[]], "notes": [NOTES], "pair": [PAIR], "drawn": [[(1, 0)], [(1, 7)]]}
+    rows = removal_choices.effects(bench, named, PAIR)
+    assert len(rows) == len(named) * len(ablation_effects.SIX_WAYS)
+    row = rows.set_index(["removed", "how", "patterns"]).loc
+    clean = row["nothing", "zero", "free"]
+    for name, heads in (("notes", NOTES), ("pair", PAIR)):
+        for patterns in ("free", "held"):
+            share = lost(bench, heads, held=patterns == "held")
+            assert row[name, "zero", patterns]["share lost"] == pytest.approx(share, abs=1e-4)
+    assert clean["score"] == pytest.approx(clean["late loss"] - clean["early loss"])
+    assert clean["prefix matching"] > 0.9
+    assert row["notes", "zero", "free"]["prefix matching"] < 0.3
+    assert row["notes", "zero", "held"]["prefix matching"] == clean["prefix matching"]
+    assert row["drawn", "mean", "free"].heads == "1 heads at a time, mean over 2 sets"
+    assert row["pair", "zero", "held"].heads == "1.2 1.6"

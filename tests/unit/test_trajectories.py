@@ -324,6 +324,25 @@ def test_following_a_run_reads_every_snapshot(small):
     assert all(v.shape == (4, len(kept)) for v in losses.values())
 
 
+def test_where_the_matching_head_looks_is_read_at_every_snapshot(small):
+    texts = trajectories.texts_of("one_layer_smeared", small)
+    run = trajectories.follow("one_layer_smeared", 0, small, texts)
+    layer, head = run.matching
+    assert torch.equal(run.best, run.prefix[:, :, layer, head].T)
+    assert run.prefix[-1].mean(0).max() == run.prefix[-1, :, layer, head].mean()
+    line, runs = texts[:1, :12], {"smeared": [run]}
+    rows = trajectory_tables.looks(runs, small, line, least=0.1)
+    assert rows.step.tolist() == run.steps.tolist()
+    last = opening.open_model(run.last)
+    pattern = capture.patterns(last, line)[layer, 0, head]
+    told = rows.iloc[-1]
+    assert told["name"] == f"{layer}.{head}" and len(told["query"]) == (pattern >= 0.1).sum()
+    assert told["attention"] == pytest.approx(pattern[told["query"], told["key"]], abs=0.006)
+    heads = trajectory_tables.head_frames(runs)
+    marked = heads[heads.looks]
+    assert len(marked) == len(run.steps) and set(marked["head"]) == {head}
+
+
 def test_mixtures_start_at_a_half_and_move(small):
     frame = trajectory_tables.mixtures({"smeared": "one_layer_smeared"}, small)
     assert (frame[frame.step == 0].own == 0.5).all() and (frame[frame.step == 12].own != 0.5).all()
