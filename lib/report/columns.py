@@ -56,7 +56,7 @@ def dictionary(frame: pd.DataFrame) -> pd.DataFrame:
     """A row per column of some data: `column`, `unit`, and what it `means`; nothing where nobody
     has said so in `book/columns.yml`."""
     rows = [{"column": str(name), **entry(str(name))} for name in frame.columns]
-    return pd.DataFrame(rows).reindex(columns=["column", "unit", "means"]).fillna("")
+    return pd.DataFrame(rows, columns=["column", "unit", "means"], dtype=object).fillna("")
 
 
 def listed(frame: pd.DataFrame) -> str:
