@@ -122,7 +122,7 @@ def _course(course: pd.DataFrame, model: play.Control, moment: play.Control) -> 
     ends = [float(course[told].min(axis=None)), float(course[told].max(axis=None))]
     line = base.transform_fold(told, ["quantity", "nats"]).encode(
         x=alt.X("step:Q", axis=alt.Axis(format=",~f")),
-        y=alt.Y("nats:Q", title="nats", scale=alt.Scale(domain=ends)),  # the same of all models
+        y=alt.Y("nats:Q", title="nats", scale=alt.Scale(domain=ends, nice=True)),  # of all models
         color=alt.Color("quantity:N", scale=colors(told), title=None),
     )
     here = play.shown(line, moment)
