@@ -19,11 +19,12 @@ export BOOK_EDITION := $(value EDITION)
 unexport PROFILE EDITION
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint bench check serve clean install
+.PHONY: help book pdf test lint bench check serve clean install
 
 help:  ## this list
 	@echo "make book     execute the chapters and build the site      PROFILE=$$BOOK_PROFILE, OPTIONS for snakemake"
 	@echo "              for others than readers                     EDITION=student or instructor"
+	@echo "make pdf      print the built site as one PDF, by Chromium PROFILE=$$BOOK_PROFILE, EDITION"
 	@echo "make serve    show the site on this machine                PROFILE=$$BOOK_PROFILE, PORT=$(PORT)"
 	@echo "make test     run all tests                                TESTS=path, OPTIONS for pytest"
 	@echo "make lint     the formatter and the linter, on lib, pipeline, tests and chapters"
@@ -36,6 +37,9 @@ help:  ## this list
 
 book: $(STAMP)
 	@$(BIN)/python -m pipeline.build "$$BOOK_PROFILE" "--edition=$$BOOK_EDITION" $(OPTIONS)
+
+pdf: $(STAMP)
+	@$(BIN)/python -m pipeline.paper "$$BOOK_PROFILE" "$$BOOK_EDITION"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(TESTS) $(OPTIONS)

@@ -31,10 +31,13 @@ def stated(notebook: Any, profile: Profile) -> Any:
     """A chapter's notebook with, under its heading `Your model`, what it asks of one and whether
     the profile lets it."""
     asks = notebook.metadata.get("book", {}).get("with_model", {})
-    said = f"Asked of a model here, and what this site's profile `{profile.profile}` says to it:"
+    here = f"this site's profile `{profile.profile}`"
+    said = f"What can be asked of a model here, and whether {here} lets it be asked:"
+    if not _named(profile):
+        said = f"What can be asked of a model here ({here} names none):"
     lines = [
-        f"- {what} (needs {' or '.join(f'`{name}`' for name in any_of or ['model'])}): "
-        f"{_here(any_of, profile)}"
+        f"- {what} (needs {' or '.join(f'`{name}`' for name in any_of or ['model'])})"
+        + (f": {_here(any_of, profile)}" if _named(profile) else "")
         for what, any_of in asks.items()
     ]
     told = "\n".join([HEADING, "", said, "", *lines])
@@ -62,8 +65,12 @@ def _needs(any_of: list[str]) -> str:
     return f"<code>model</code> and {named}" if any_of else "<code>model</code>"
 
 
+def _named(profile: Profile) -> bool:
+    return bool(profile.model or profile.checkpoints)
+
+
 def _here(any_of: list[str], profile: Profile) -> str:
-    if not (profile.model or profile.checkpoints):
-        return "names no model"
+    if not _named(profile):
+        return "no: it names no model"
     lacks = any_of and not any(getattr(profile, name) for name in any_of)
     return f"no: it sets no {' or '.join(any_of)}" if lacks else "yes"

@@ -18,9 +18,15 @@ HERE = ("local", "dryrun", "touch")  # executors that snakemake brings
 
 def arguments(profile: str, more: list[str], edition: str = "") -> list[str]:
     """The snakemake command line: all cores but one reader's model at a time, our lock instead of
-    its own, and what was cut short is done again."""
+    its own, and what was cut short is done again.
+
+    The lines of a rule are no reason to run it again, for all that matters stands in names and
+    parameters. They would hide reasons, too: what depends on a rule that runs again is not asked
+    for its own, and models are `ancient`, so a chapter that had changed would not be executed.
+    """
     config = f"profile={profile} edition={edition}" if edition else f"profile={profile}"
     fixed = f"--config {config} --quiet rules host reason --scheduler greedy"
+    fixed += " --rerun-triggers mtime params input"
     fixed += " --resources model=1 gpu=1 --nolock --rerun-incomplete --cores all"
     # Explicit options come last and win: `make book OPTIONS="--cores 1"`.
     return ["-m", "snakemake", *fixed.split(), *more]

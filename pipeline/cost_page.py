@@ -109,6 +109,9 @@ def _training(models: Iterable[Path]) -> str:
     for name, each in sorted(rows.items()):
         seconds, sizes = map(sum, zip(*each, strict=True))
         cells.append([f"<code>{name}</code>", str(len(each)), f"{seconds / 60:.1f}", _bytes(sizes)])
+    seconds, sizes = (sum(one[i] for each in rows.values() for one in each) for i in (0, 1))
+    count = sum(map(len, rows.values()))
+    cells.append(["all", str(count), f"{seconds / 60:.1f}", _bytes(sizes)])
     return table(("Recipe", "Models", "Minutes", "On disk"), cells, "bk-costs")
 
 

@@ -46,6 +46,18 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in code if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
+def glued(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """The numbers that the run made available to the prose, by name."""
+    outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
+    found = {}
+    for output in outputs:
+        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+        if name:
+            literal = output["data"]["application/papermill.record/text/plain"]
+            found[name] = ast.literal_eval(literal)
+    return found
+
+
 def tree(notebook: Path) -> ast.Module:
     """The code of a notebook as one syntax tree. Errors: SyntaxError that names the cell."""
     body: list[ast.stmt] = []

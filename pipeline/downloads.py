@@ -5,7 +5,6 @@ What only the site can show is put into plain Markdown: numbers of the run, cita
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import nbformat
 from pybtex.database import parse_file
 
 from pipeline import citations, dependencies, numbers
+from pipeline.editions import COMPUTES
 
 GLUED = re.compile(r"\{glue:text\}`([^`]+)`")
 CITED = re.compile(r"\{cite(:[tp])?\}`([^`]+)`")
@@ -30,10 +30,11 @@ def readable(folder: Path, library: Path, repository: str = "") -> None:
     }
     for path in sorted(folder.glob("*.ipynb")):
         notebook = dependencies.read(path)
-        values = glued(notebook)
+        values = dependencies.glued(notebook)
         for cell in notebook.cells:
             if cell.cell_type == "code":  # fields to answer in need the site's script
                 cell.outputs = [o for o in cell.outputs if "bk-try" not in str(o.get("data"))]
+                cell.source = cell.metadata.pop(COMPUTES, cell.source)
             if cell.cell_type == "markdown":
                 cell.source = plain(cell.source, values, labels)
         notebook.cells.insert(0, note(path.stem, repository))
@@ -52,18 +53,6 @@ def note(name: str, repository: str) -> Any:
         "> Models that are missing are trained first, which takes minutes."
     )
     return nbformat.v4.new_markdown_cell(said, id="before-you-run")
-
-
-def glued(notebook: Any) -> dict[str, str]:
-    """The numbers that the run made available to the prose, by name."""
-    outputs = [o for cell in dependencies.code_cells(notebook) for o in cell.outputs]
-    found = {}
-    for output in outputs:
-        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-        if name:
-            literal = output["data"]["application/papermill.record/text/plain"]
-            found[name] = ast.literal_eval(literal)
-    return found
 
 
 def plain(text: str, values: dict[str, str], labels: dict[str, tuple[str, str]]) -> str:

@@ -22,7 +22,10 @@ STUDENT, INSTRUCTOR = "student", "instructor"
 EDITIONS = ("", STUDENT, INSTRUCTOR)
 SOLUTION = re.compile(r"^(`{3,})\{solution\}.*?^\1[ ]*$\n*", re.M | re.S)
 EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
+MINUTES = re.compile(r"(\d+) minutes")
 CHECK = "exercises.check"
+PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
+COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
 
 
@@ -39,16 +42,22 @@ def folder(name: str, edition: str) -> str:
 
 
 def edited(notebook: Any, edition: str) -> Any:
-    """An executed chapter as an edition shows it. Checks become fields to answer in, and for
-    students hold sealed answers alone."""
+    """An executed chapter as an edition shows it. Checks become fields to answer in, and hold
+    sealed answers alone; what computes them goes with the downloaded notebook (`COMPUTES`), which
+    may be run with other parameters, but for students does not. Nor do numbers that solutions
+    quote, which checks may make."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _prose(cell.source, edition)
         elif asked := _asked(cell):
             right = [_right(o) for o in cell.outputs if "exercise" in o.get("metadata", {})]
-            if edition == STUDENT:
+            if edition != STUDENT:
+                cell.metadata[COMPUTES] = cell.source
+            if edition != INSTRUCTOR:
                 cell.source = _sealed(asked, right)
-            cell.outputs = [_field(*one) for one in zip(asked, right, strict=True)]
+            fields = [_field(*one) for one in zip(asked, right, strict=True)]
+            glued = [o for o in cell.outputs if "exercise" not in o.get("metadata", {})]
+            cell.outputs = fields if edition == STUDENT else fields + glued
     notebook.cells = [c for c in notebook.cells if c.cell_type != "markdown" or c.source.strip()]
     return notebook
 
@@ -60,13 +69,13 @@ def _prose(text: str, edition: str) -> str:
     return opened.sub(r"\1", text) if edition == INSTRUCTOR else text
 
 
-def _asked(cell: Any) -> list[str]:
-    """The names that a check cell checks, in order."""
-    if cell.cell_type != "code" or CHECK not in cell.source:
+def _asked(cell: Any) -> list[ast.Call]:
+    """The calls that check an answer in a cell, in order."""
+    if cell.cell_type != "code" or not re.search(rf"{CHECK}|{PREDICTED}", cell.source):
         return []
     calls = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call)]
     calls = sorted(calls, key=lambda call: call.lineno)
-    return [ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == CHECK]
+    return [call for call in calls if ast.unparse(call.func) in (CHECK, PREDICTED)]
 
 
 def _right(output: Any) -> Sealed:
@@ -75,20 +84,24 @@ def _right(output: Any) -> Sealed:
     return Sealed(None if shape is None else tuple(shape), kept["tolerance"], kept["digests"])
 
 
-def _sealed(names: list[str], right: list[Sealed]) -> str:
-    """The code of a check that no answer can be read from."""
-    lines = [
-        f"{CHECK}({name}, exercises.Sealed({one.shape}, {one.tolerance}, {one.digests!r}))"
-        for name, one in zip(names, right, strict=True)
-    ]
+def _sealed(calls: list[ast.Call], right: list[Sealed]) -> str:
+    """The code of checks that no answer can be read from: a seal stands for their last argument."""
+    lines = []
+    for call, one in zip(calls, right, strict=True):
+        given = [ast.unparse(part) for part in call.args[:-1]]
+        given.append(f"exercises.Sealed({one.shape}, {one.tolerance}, {one.digests!r})")
+        given += [ast.unparse(part) for part in call.keywords if part.arg != "tolerance"]
+        lines.append(f"{ast.unparse(call.func)}({', '.join(given)})")
     return "\n".join(lines) + ";"
 
 
-def _field(name: str, right: Sealed) -> Any:
+def _field(call: ast.Call, right: Sealed) -> Any:
     """Where a reader of the page answers: a field for a number or a word; the site's script shows
-    it and compares."""
-    if right.shape:
+    it and compares. What is to be run has none."""
+    name, run = ast.unparse(call.args[0]), ast.unparse(call.func) == PREDICTED
+    if right.shape or run:
         said = f"`{name}` is checked in a running notebook: get this chapter with the button above."
+        said = f"Write your prediction down now. {said}" if run else said
         return nbformat.v4.new_output("display_data", {"text/markdown": said})
     kind = "word" if right.shape is None else "number"
     beside = f'data-kind="{kind}" data-step="{right.tolerance:g}" data-digest="{right.digests}"'
@@ -99,13 +112,17 @@ def _field(name: str, right: Sealed) -> Any:
 
 
 def teaching(names: list[str], sources: Path, run: Path) -> str:
-    """A table for teachers: chapters, minutes to read and to run, exercises and their minutes."""
+    """A table for teachers: chapters, minutes to read and to run, exercises and their minutes, and
+    the sum of these."""
     rows = []
     for name in names:
         notebook = dependencies.read(sources / f"{name}.ipynb")
         text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-        asked = [f"{label}: {html.escape(said)}" for label, said in EXERCISE.findall(text)]
+        found = EXERCISE.findall(text)
+        asked = [f"{label}: {html.escape(said)}" for label, said in found]
+        spent = sum(int(one[1]) for _, said in found if (one := MINUTES.search(said)))
         chapter = f'<a href="chapters/{name}.html">{numbers.number(name)}</a>'
         times = home.minutes(notebook, run / "results" / name)
-        rows.append([chapter, times, "<br>".join(asked) or "–"])
-    return table(("Chapter", "Minutes", "Exercises"), rows, "bk-teaching") + "\n"
+        rows.append([chapter, times, "<br>".join(asked) or "–", f"{spent} min" if spent else "–"])
+    heads = ("Chapter", "Minutes", "Exercises", "In all")
+    return table(heads, rows, "bk-teaching") + "\n"

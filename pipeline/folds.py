@@ -1,4 +1,5 @@
-"""What a folded cell is called: by what it holds, so that a reader knows what he would open.
+"""What a folded cell is called: by what it holds, so that a reader knows what he would open. The
+last cell, `book.close()`, is not shown: it only writes what the chapter has found.
 
 A cell may name its fold itself, in its metadata: `{"fold": "The same by hand"}`.
 """
@@ -12,7 +13,11 @@ FOLDED = "hide-input"
 FIGURE, VERDICT = r"\bbook\.figure\(", r"\bbook\.(?:claim|not_testable)\("
 # The first that a cell's code holds names its fold; the second name is for more than one.
 NAMES = (
-    (r"^exercises\.check\(", "How the answer is checked", "How the answers are checked"),
+    (
+        r"^(?:exercises|predictions)\.check\(",
+        "How the answer is checked",
+        "How the answers are checked",
+    ),
     (FIGURE, "How this figure is drawn", "How these figures are drawn"),
     (r"\bbook\.table\(", "How this table is made", "How these tables are made"),
     (VERDICT, "How the verdict is reached", "How the verdicts are reached"),
@@ -21,7 +26,7 @@ NAMES = (
     (r"\bbook\.number\(", "How a number in the text is made", "How numbers in the text are made"),
 )
 TAGGED = {"injected-parameters": "Values of this run", "parameters": "Parameters"}
-OTHER = "The steps between"
+OTHER, CLOSING = "The steps between", "book.close()"
 
 
 def named(notebook: Any) -> Any:
@@ -31,6 +36,8 @@ def named(notebook: Any) -> Any:
         tags = cell.metadata.get("tags", [])
         if set(tags) & TAGGED.keys() and FOLDED not in tags:
             cell.metadata["tags"] = tags = [*tags, FOLDED]
+        if cell.source.strip() == CLOSING:
+            cell.metadata["tags"] = [*tags, "remove-input"]
         if cell.cell_type == "code" and FOLDED in tags:
             said = name(cell)
             cell.metadata["mystnb"] = {"code_prompt_show": said, "code_prompt_hide": said}

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from lib.report import attention_text
-from pipeline import dependencies, downloads, numbers, verdicts
+from pipeline import dependencies, numbers, verdicts
 from pipeline.verdicts import Row
 
 # A head of chapter 1, for the first look.
@@ -48,7 +48,7 @@ def answers(named: Path, run: Path, chapters: Iterable[str]) -> dict[str, str]:
     sentences = yaml.safe_load(named.read_text())["answers"]
     said = {}
     for name in (name for name in chapters if name in sentences):
-        values = downloads.glued(dependencies.read(run / "chapters" / f"{name}.ipynb"))
+        values = dependencies.glued(dependencies.read(run / "chapters" / f"{name}.ipynb"))
         try:
             said[name] = sentences[name].format_map(values)
         except KeyError as error:

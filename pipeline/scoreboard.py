@@ -141,7 +141,7 @@ def _verdict(row: Row | None, named: str) -> str:
     part = verdicts.lead(row)
     if part is None:
         return f"<p>{subject}{verdicts.badge(row)}</p>"
-    number = html.escape(cards.measured(part | {"seeds": [], "n": 0}))
+    number = html.escape(cards.value(part))
     nulls = [f"{null['name']}: {_short(null)}" for null in part["nulls"]] or ["no null"]
     null = f'<span class="bk-small">{html.escape("; ".join(nulls))}</span>'
     return f"<p>{subject}{verdicts.badge(row)}<br>{number}<br>{null}</p>"

@@ -156,7 +156,7 @@ def _full_row(row: Row) -> list[str]:
         f'<a href="#rule-{row["id"]}">{row["id"]}</a>',
         badge(row) + chip(row),
         html.escape(row["statement"]) + contest(row),
-        html.escape(cards.measured(row) if part else row.get("why", "–")),
+        html.escape(cards.value(row) if part else row.get("why", "–")),
         _nulls(part, row["own"]) if part else "–",
         f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{chapter}</a>',
     ]

@@ -17,56 +17,88 @@
 
   // A specification made for a wide column, changed in place for the room that there is: single charts get its width,
   // panels stand in as many columns as keep them legible, charts beside each other go below each other.
-  var MOST = 760, LEAST = 280, PANEL = 145, AXIS = 90, CELL = 28;
+  var MOST = 760, LEAST = 280, PANEL = 145, AXIS = 90, NUMBERS = 62, CELL = 28, TICK = 60, PADDING = 16, LETTER = 6.5, LINE = 32;
 
   function fit(spec, room) {
-    room = Math.max(LEAST, Math.min(MOST, room));
-    var narrow = room < 560, beside = spec.hconcat || spec.concat;
+    room = Math.max(LEAST, Math.min(MOST, room)) - (spec.autosize ? 0 : PADDING);
+    var narrow = room < 560, beside = spec.hconcat || spec.concat, axis = side(spec, spec.spec || spec, room);
     if (beside || spec.vconcat) {
-      arrange(spec, room, narrow);
+      axis = Math.max.apply(null, [AXIS].concat(leaves(spec).map(function (part) { return side(spec, part, room); })));
+      arrange(spec, room, narrow, axis);
     } else if (spec.facet && spec.spec) {
-      var axis = side(spec, room), own = ((spec.resolve || {}).scale || {}).y === "independent";
-      spec.columns = Math.max(1, Math.min(spec.columns || 1, Math.floor((room - axis) / PANEL)));
-      if (rows(spec, spec.facet.field).size % spec.columns) { // or the places that no panel fills would show an axis
+      var own = ((spec.resolve || {}).scale || {}).y === "independent";
+      var panels = rows(spec, spec.facet.field).size;
+      spec.columns = Math.max(1, Math.min(spec.columns || 1, panels, Math.floor((room - axis) / PANEL)));
+      if (panels % spec.columns) { // or the places that no panel fills would show an axis
         spec.resolve = Object.assign({}, spec.resolve, { axis: { x: "independent" } });
       }
-      resize(spec.spec, own ? room / spec.columns - axis : (room - axis) / spec.columns - 20); // own: an axis a panel
+      resize(spec.spec, own ? room / spec.columns - axis - 12 : (room - axis) / spec.columns - 20); // own: an axis a panel
     } else if (typeof spec.width === "number") {
       resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
     }
-    var legend = { columns: narrow ? 2 : 3, labelLimit: room / (narrow ? 2.4 : 3.4) };
+    var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20 };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
     return spec;
   }
 
   // Panels beside each other share the room, or stand below each other where there is little.
-  function arrange(part, room, narrow) {
+  function arrange(part, room, narrow, axis) {
     var beside = part.hconcat || part.concat;
     if (beside && narrow) { delete part.hconcat; delete part.concat; part.vconcat = beside; }
-    (part.vconcat || beside || []).forEach(function (inner) {
-      arrange(inner, part.vconcat ? room : room / beside.length, narrow);
-    });
-    if (part.width > room - AXIS) { resize(part, room - AXIS); }
+    inner(part).forEach(function (each) { arrange(each, part.vconcat ? room : room / beside.length, narrow, axis); });
+    if (part.width > room - axis) { resize(part, room - axis); }
+  }
+
+  // What a chart of several is put together from, and the single charts in it at any depth.
+  function inner(part) { return part.vconcat || part.hconcat || part.concat || []; }
+  function leaves(part) {
+    return inner(part).length ? [].concat.apply([], inner(part).map(leaves)) : [part];
   }
 
   // The values of a column of a chart's data.
   function rows(spec, field) {
-    var data = spec.data || spec.spec.data || {}, all = data.values || (spec.datasets || {})[data.name] || [];
+    var data = spec.data || (spec.spec || {}).data || {}, all = data.values || (spec.datasets || {})[data.name] || [];
     return new Set(all.map(function (row) { return row[field]; }));
   }
 
-  // What the axis to the left takes: names are as wide as the longest, numbers all about the same.
-  function side(spec, room) {
-    var part = (spec.spec.layer || [spec.spec])[0], y = (part.encoding || {}).y || {};
-    if (y.type !== "nominal") { return AXIS; }
-    var longest = Math.max.apply(null, Array.from(rows(spec, y.field)).map(function (name) { return String(name).length; }));
-    return Math.min(30 + 6.5 * longest, 250, 0.55 * room);
+  // The letters of the longest of some names; what stands before a bar is the heading of its group.
+  function longest(names) {
+    return Math.max.apply(null, [0].concat(Array.from(names).map(function (name) { return String(name).split(" | ").pop().length; })));
+  }
+
+  // What is drawn over each other, whoever made it a layer of a layer.
+  function layers(part) { return part.layer ? [].concat.apply([], part.layer.map(layers)) : [part]; }
+
+  // What the axis to the left takes: names are as wide as the longest line, numbers all about the same.
+  function side(spec, part, room) {
+    var y = layers(part).map(function (layer) { return (layer.encoding || {}).y || {}; }).find(function (y) { return y.field; }) || {};
+    var named = y.type === "nominal" || Array.isArray(y.sort);
+    if (!named) { return NUMBERS; }
+    var names = (y.scale || {}).domain || (Array.isArray(y.sort) ? y.sort : rows(spec, y.field));
+    return Math.min(30 + LETTER * Math.min(LINE, longest(names)), 0.55 * room);
+  }
+
+  // The letters of the longest name in a legend.
+  function keys(spec) {
+    var parts = spec.vconcat || [spec.spec || spec];
+    return Math.max.apply(null, [].concat.apply([], parts.map(layers)).map(function (layer) {
+      var channels = [(layer.encoding || {}).color || {}, (layer.encoding || {}).shape || {}];
+      return Math.max.apply(null, channels.map(function (channel) {
+        return channel.field && channel.type === "nominal" ? longest((channel.scale || {}).domain || rows(spec, channel.field)) : 0;
+      }));
+    }));
   }
 
   // A square stays a square: a map of attention is read along its diagonal.
   function resize(part, width) {
     if (part.height === part.width) { part.height = width; }
     part.width = width;
+    layers(part).forEach(function (layer) {
+      var x = (layer.encoding || {}).x || {};
+      if (x.type === "quantitative" && x.axis !== null && !(x.axis || {}).values) {
+        x.axis = Object.assign({}, x.axis, { tickCount: Math.max(2, Math.round(width / TICK)) });
+      }
+    });
     var map = (part.layer || []).find(function (layer) { return ((layer.encoding || {}).x || {}).type === "ordinal"; });
     var cells = map && (map.encoding.x.scale || {}).domain || map && map.encoding.x.sort;
     if (cells && width / cells.length < CELL) { // numbers would run into each other
@@ -162,13 +194,14 @@
 
   // What scrolls is a stop of the tab key and has a name; what does not is neither.
   function scrolls(box) {
-    var more = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
+    var wide = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
+    var long = box.querySelector(".bk-table") && box.scrollHeight > box.clientHeight + 1;
     var title = figure && figure.querySelector("figcaption strong");
     ["role", "aria-label", "tabindex"].forEach(function (name) { box.removeAttribute(name); });
-    if (!more) { return; }
+    if (!wide && !long) { return; }
     box.tabIndex = 0;
     box.setAttribute("role", "group");
-    box.setAttribute("aria-label", (title ? title.textContent : "Table.") + " Scrolls sideways.");
+    box.setAttribute("aria-label", (title ? title.textContent : "Table.") + (wide ? " Scrolls sideways." : " Scrolls."));
   }
 
   // On a phone a table that is wider than the page becomes a card a row, each value under its column's name.

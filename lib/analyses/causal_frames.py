@@ -17,7 +17,7 @@ from lib.data import fewshot
 from lib.measures import statistics
 
 ABLATED, PATCHED = "lost without it (ablation)", "brought back by it (patching)"
-TITLES = {"loss": "1 loss reduction", "format": "2 format", "pattern": "3 pattern discovery"}
+TITLES = {"loss": "loss reduction", "format": "format", "pattern": "pattern discovery"}
 
 
 def planted(opened, world, rng: np.random.Generator, shots: int, n: int) -> pd.DataFrame:

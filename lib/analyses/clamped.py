@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lib import files
 from lib.analyses import fewshot_circuit
 from lib.analyses.fewshot_circuit import Trained
 from lib.measures import learning, plateaus, product, statistics
 from lib.measures.statistics import Estimate, Interval
-from lib.models import training
-from lib.models.run_recipes import LIVE
+from lib.models import run_training, training
+from lib.models.run_recipes import LIVE, RunsRecipe, Variant
 
 # What a reader knows a run by -> its recipe and its name there.
 SEQUENCES = 32  # a step of training, in every recipe
@@ -67,6 +69,19 @@ class Clamped:
         """The smoothed loss of a run: a name of `RUNS`, or of `fewshot_clamped`."""
         recipe, run = RUNS.get(name, ("fewshot_clamped", name))
         return curve_of(self.recipes[recipe], run)
+
+
+def own(
+    variants: Sequence[Variant], p, steps: int, seed: int = 100, **task: Any
+) -> dict[str, learning.Curve]:
+    """Smoothed losses of a reader's own runs, by name: trained side by side, on a seed that no
+    verdict uses, and kept. `task` may name `classes`, `labels` and `lr`. Errors: as `RunsRecipe`
+    and `run_training.ensure`."""
+    made = RunsRecipe(
+        name="own", variants=tuple(variants), steps=steps, snapshots=(0, steps), **task
+    )
+    log = training.read_log(run_training.ensure(made, seed, files.store(p), progress=False))
+    return {name: plateaus.smoothed(torch.tensor(log[name].to_numpy())) for name in made.names}
 
 
 def curve_of(t: Trained, name: str) -> learning.Curve:

@@ -25,7 +25,7 @@ from torch import Tensor
 from lib.analyses.ablation_effects import CleanRun, Heads
 from lib.measures import circuits, scores
 from lib.measures.statistics import Interval, ratio
-from lib.tracing import capture, interventions
+from lib.tracing import batches, capture, interventions
 
 
 def previous_token_heads(
@@ -37,12 +37,14 @@ def previous_token_heads(
     if not before_layer:
         return []
     target = scores.previous_target(tokens) & scores.first_occurrence(tokens)[:, :, None]
-    weight = capture.near(opened, scores.weights({"previous": target}))
 
-    def looks_back(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
-        return {"score": scores.attention_to(pattern, weight)[0].mean(0)}
+    def looks_back(part: Tensor, weight: Tensor) -> Tensor:
+        near = capture.near(opened, weight[None])
+        measure = lambda layer, z, pattern: {"score": scores.attention_to(pattern, near)[0]}
+        return capture.stream(opened, part, measure, range(before_layer))["score"]
 
-    found = capture.stream(opened, tokens, looks_back, range(before_layer))["score"]
+    weight = scores.weights({"previous": target})[0]
+    found = batches.fitting(looks_back, tokens, weight, along=1).mean(1)
     return [(int(i), int(h)) for i, h in (found >= threshold).nonzero()]
 
 
@@ -127,8 +129,12 @@ def direct_logits(
     towards = columns.T.unflatten(0, tokens[:, 1:].shape).cpu()  # [text, position, d_model]
     towards = towards * opened.final_scale(capture.before_unembedding(opened, tokens))[:, :-1]
 
-    def says(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
-        W_O = opened.head_weights(layer).W_O
-        return {"said": torch.einsum("bqhd,hde,bqe->bqh", z[:, :-1].float(), W_O, towards.to(W_O))}
+    def said(part: Tensor, towards: Tensor) -> Tensor:
+        def says(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
+            W_O = opened.head_weights(layer).W_O
+            z = z[:, :-1].float()
+            return {"said": torch.einsum("bqhd,hde,bqe->bqh", z, W_O, towards.to(W_O))}
 
-    return capture.stream(opened, tokens, says)["said"].permute(1, 2, 0, 3)
+        return capture.stream(opened, part, says)["said"]
+
+    return batches.fitting(said, tokens, towards, along=1).permute(1, 2, 0, 3)

@@ -135,6 +135,13 @@ class Timing:
         """The highest heads by another score of this run."""
         return of(ratio, self.k, self.rng, self.resamples)
 
+    def lead(self, family: str, level: str, share: float = 0.5) -> float:
+        """Doublings by which a family's onset comes before a level's, with the onset at another
+        share of the way."""
+        curves = self.families[family].curve()[0], self.ability[level][0]
+        began = [emergence.onset(self.course.steps, curve, share) for curve in curves]
+        return float(emergence.lead(*began))
+
     def at_pattern(self, factor: float | int = 1) -> float:
         """Step of pattern discovery's onset, times a factor."""
         return float(self.levels[PATTERN][0]) * factor

@@ -27,7 +27,7 @@ from lib.analyses import detection, function_vectors, relation_maps
 from lib.analyses.ablation_effects import Heads, Sets
 from lib.data.triplets import Encoded
 from lib.measures import relation_index
-from lib.tracing import capture
+from lib.tracing import batches, capture
 
 SEMANTIC, PRINTED, INDUCTION, VECTORS = "semantic", "printed", "induction", "vectors"
 FAMILIES = (SEMANTIC, PRINTED, INDUCTION, VECTORS)
@@ -136,6 +136,7 @@ def entropies(opened, tokens: Int[Tensor, "text position"]) -> Float[Tensor, "la
     """Mean entropy in nats of where each head looks, over texts and queries."""
 
     def measure(layer: int, z: Tensor, pattern: Tensor) -> dict[str, Tensor]:
-        return {"entropy": torch.special.entr(pattern.float()).sum(-1).mean((0, 2))}
+        return {"entropy": torch.special.entr(pattern.float()).sum(-1).mean(2)}
 
-    return capture.stream(opened, tokens, measure)["entropy"]
+    each = lambda part: capture.stream(opened, part, measure)["entropy"]
+    return batches.fitting(each, tokens, along=1).mean(1)

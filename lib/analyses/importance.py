@@ -63,9 +63,11 @@ def _patched(opened, clean: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     """`moved`, `attributed` and `distance` of the prompts of one task."""
     turned = answers.turned(clean)
 
-    def answer(logits: Tensor) -> Tensor:
-        rows = torch.arange(logits.shape[-2])
-        return logits[..., rows, clean.label] - logits[..., rows, turned.label]
+    every = torch.arange(len(clean.tokens))
+
+    def answer(logits: Tensor, prompts: Tensor = every) -> Tensor:
+        rows = torch.arange(len(prompts))
+        return logits[..., rows, clean.label[prompts]] - logits[..., rows, turned.label[prompts]]
 
     heads = interventions.every_head(opened)
     said, other = (interventions.outputs(opened, cell.tokens) for cell in (clean, turned))

@@ -5,7 +5,7 @@ Frames have a row per mark; `relation_maps.Found` and `relation_findings.Dealing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -67,11 +67,19 @@ def grid(values: Tensor) -> pd.DataFrame:
 
 
 def beside_null(rows: pd.DataFrame, nulls: list[str], framed: str) -> pd.DataFrame:
-    """Each relation's map beside that of the largest of its nulls: columns `panel`, `shown`."""
+    """Each relation's map, followed by that of the largest of its nulls: columns `panel`,
+    `shown`."""
     title = rows.relation.str.removeprefix("reversed ")
     null = rows[nulls].max(axis=1).where(rows["index"].notna())
     beside = rows.assign(panel=title + ": null", shown=null, **{framed: False})
-    return pd.concat([rows.assign(panel=title, shown=rows["index"]), beside])
+    both = pd.concat([rows.assign(panel=title, shown=rows["index"]), beside])
+    return both.sort_values("relation", key=told(rows.relation), kind="stable")
+
+
+def told(names: pd.Series) -> Callable[[pd.Series], pd.Series]:
+    """A key that sorts by names in the order in which they are told first."""
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return lambda column: column.map(place)
 
 
 def planted(plan: Mapping, found: Mapping[str, Found], flags: Mapping[str, set]) -> pd.DataFrame:

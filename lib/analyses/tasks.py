@@ -145,6 +145,17 @@ def lone_heads(every: Sequence[Tasks], part: str) -> list[list[Estimate]]:
     return trials
 
 
+def by_luck(every: Sequence[Tasks]) -> float:
+    """Share of the ordered pairs of lone heads in which the first learns later than the second in
+    every seed: how often luck looks like a delay."""
+    return float(np.mean([_always(trial) for trial in lone_heads(every, "luck")]))
+
+
+def _always(trial: Sequence[Estimate]) -> bool:
+    """Whether one is later than the other in every seed."""
+    return all(one.value > 0 for one in trial)
+
+
 def number(value: float) -> Interval:
     """A number that is counted, without a spread of its own."""
     return Interval(*torch.full((3,), value, dtype=torch.double))

@@ -44,9 +44,10 @@ class Lists:
     shared: Bool[Tensor, "prompt line"]
     label: Int[Tensor, "prompt"]
 
-    def chance(self) -> float:
-        """Share of right lines."""
-        return float(self.right.float().mean())
+    def chance(self, among: Bool[Tensor, "prompt line"] | None = None) -> float:
+        """Share of right lines, of all or of some lines."""
+        lines = self.right if among is None else self.right[among]
+        return float(lines.float().mean())
 
 
 def lists_of_the_world(world, rng: np.random.Generator, lines: int, n: int) -> dict[str, Lists]:

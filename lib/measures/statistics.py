@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Statistic = Callable[[Tensor], Tensor]
@@ -156,6 +156,13 @@ def holm(p: Float[Tensor, "test"]) -> Float[Tensor, "test"]:
 def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
     """Spearman's rank correlation (average ranks for ties), NaN when either side is constant."""
     return float(rank_correlation(a, b))
+
+
+def spearman_within(a: Float[Tensor, "n"], b: Float[Tensor, "n"], group: Int[Tensor, "n"]) -> float:
+    """Mean of Spearman's rank correlation over groups, each by itself: what differs between groups
+    alone does not count. NaN where a group has a constant side."""
+    each = [spearman(a[group == one], b[group == one]) for one in group.unique()]
+    return sum(each) / len(each)
 
 
 def spearman_interval(

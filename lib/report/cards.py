@@ -71,13 +71,13 @@ def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
     if part["also_on"]:
         word += f" (as well on {html.escape(' and '.join(part['also_on']))})"
-    value = html.escape(measured(part | {"seeds": [], "n": 0}))
     beside = "; ".join(f"{null['name']} {_value(null)}" for null in part["nulls"])
     null = f"; with nothing to find: {html.escape(beside)}" if beside else ""
     bound = f"{part['side']} {part['tolerance']:g} {part['unit']}".strip()
     return (
         f'<div class="bk-part bk-{part["verdict"].replace(" ", "-")}">'
-        f"<p>{_sentence(part['measure'])}<br><strong>{value}</strong>{word}{null}</p>"
+        f"<p>{_sentence(part['measure'])}<br>"
+        f"<strong>{html.escape(value(part))}</strong>{word}{null}</p>"
         f"{strips.strip(part, html.escape(bound))}</div>"
     )
 
@@ -150,14 +150,20 @@ def verdict(word: str, own: bool) -> str:
     return OWN.get(word, word) if own else word
 
 
+def value(row: dict[str, Any]) -> str:
+    """The measured value with its interval; a dash when nothing was measured."""
+    if row["measured"] is None:
+        return "–"
+    interval = " [" + ", ".join(map(short, row["interval"])) + "]" if row["interval"] else ""
+    return short(row["measured"]) + interval
+
+
 def measured(row: dict[str, Any]) -> str:
     """The measured value with its interval and sample, in words; a dash when nothing was
     measured."""
     if row["measured"] is None:
         return "–"
-    text = short(row["measured"])
-    if row["interval"]:
-        text += " [" + ", ".join(map(short, row["interval"])) + "]"
+    text = value(row)
     if row["n"]:
         text += f", n = {row['n']}"
     seeds = [str(seed) for seed in row["seeds"] if seed is not None]

@@ -3,8 +3,8 @@ claims, and provenance.
 
 Idea: a chapter makes one `Report`, calls `figure`, `table`, `number` and `claim` as it goes, and
 `close` last. Each call shows something on the page and puts the data behind it under
-`runs/<profile>/results/<chapter>/`: one CSV per figure or table, `claims.json` and
-`provenance.json`.
+`runs/<profile>/results/<chapter>/`: one CSV per figure or table, `columns.csv` with the meaning and
+unit of their columns, `claims.json` and `provenance.json`.
 
 Caveat: verdicts reach `claims.json` only when `close` runs. A chapter that died half-way leaves the
 old file removed and no new one, so that nothing partial is ever read.
@@ -28,7 +28,7 @@ from IPython.display import HTML, display
 
 from lib import files, profiles
 from lib.measures.statistics import Estimate, Rate
-from lib.report import captions, cards, claims, machine, markup, provenance
+from lib.report import captions, cards, claims, columns, machine, markup, provenance
 from lib.report.cards import in_digits, short
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -53,6 +53,7 @@ class Report:
         self._verdicts: dict[str, dict[str, Any]] = {}
         self._of_model: dict[str, dict[str, Any]] = {}
         self._names: dict[str, list[str]] = {"Figure": [], "Table": []}
+        self._columns: dict[str, pd.DataFrame] = {}
         self._started = time.monotonic()
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
         torch.set_num_threads(profile.threads)  # sums depend on it in their last bits
@@ -103,14 +104,19 @@ class Report:
         body = markup.html(chart, name, description)
         self._show("Figure", number, name, body, frame, caption, description)
 
-    def table(self, frame: pd.DataFrame, name: str, **fills: Any) -> None:
+    def table(self, frame: pd.DataFrame, name: str, *, folded: bool = False, **fills: Any) -> None:
         """Show a frame as a table that scrolls inside the page, with what `figure` gives. Floats to
-        three digits."""
+        three digits, columns by their titles. `folded`: what a figure shows as well, opened on
+        demand."""
         number = self._number("Table", name)
         caption, description = self._told(name, fills)
         style = {"border": 0, "na_rep": "–", "classes": "bk-table table"}
-        body = frame.to_html(index=False, float_format=short, **style)
+        plain = frame.rename_axis(columns=None)  # its name would be a column of blanks
+        titled = plain.rename(columns=lambda column: columns.title(str(column)) or column)
+        body = titled.to_html(index=False, float_format=short, **style)
         scrolling = f'<div class="bk-scroll" tabindex="0">{body}</div>'
+        if folded:
+            scrolling = _fold("Show the table", scrolling)
         self._show("Table", number, name, scrolling, frame, caption, description)
 
     def number(self, **numbers: Any) -> None:
@@ -169,6 +175,9 @@ class Report:
         and show where the chapter's numbers come from."""
         ended = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
         record = self._provenance() | machine.taken() | ended
+        if self._columns:
+            known = pd.concat(self._columns, names=["file"]).droplevel(1).reset_index()
+            files.write_whole(self.directory / "columns.csv", known.to_csv(index=False))
         files.write_json(self.directory / "claims.json", list(self._verdicts.values()))
         if self.profile.model:
             files.write_json(self.directory / "of_model.json", list(self._of_model.values()))
@@ -206,11 +215,12 @@ class Report:
         """One figure element; the link to the CSV works beside the executed notebook and on the
         site alike."""
         files.write_whole(self.directory / f"{name}.csv", frame.to_csv(index=False))
+        self._columns[f"{name}.csv"] = columns.dictionary(frame)
         parts = [
             f'<figure class="bk-figure" id="{kind.lower()}-{name}">{body}',
             f"<figcaption><strong>{kind} {number}.</strong> {html.escape(caption)}</figcaption>",
             '<div class="bk-folds">',
-            _fold("Description", f"<p>{html.escape(description)}</p>"),
+            _fold("Description", f"<p>{html.escape(description)}</p>{columns.listed(frame)}"),
             _fold("Provenance", _definitions(self._provenance())),
             f'<a class="bk-csv" href="../results/{self.chapter}/{name}.csv" download>',
             "Data (CSV)</a></div></figure>",

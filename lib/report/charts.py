@@ -13,8 +13,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from lib.report import markup, play
-from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO, colors
+from lib.report import axes, markup, play
+from lib.report.columns import axis, tooltip
+from lib.report.columns import title as titled
+from lib.report.theme import BLANK, PALETTE, WIDTH, ZERO
 
 LEAST_CELL = 28  # pixels that a number of two decimals needs
 
@@ -42,11 +44,11 @@ def heatmap(
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:O", title=x, **_places(frame[x])),
-        y=alt.Y(f"{y}:O", title=y, **_places(frame[y])),
-        tooltip=_tooltip(frame),
+        x=alt.X(f"{x}:O", title=titled(x), **axes.places(frame[x])),
+        y=alt.Y(f"{y}:O", title=titled(y), axis=axes.named(frame[y]), **axes.places(frame[y])),
+        tooltip=tooltip(frame),
     )
-    color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or value)
+    color = alt.Color(f"{value}:Q", scale=_scale(low, high), title=title or titled(value))
     layers = [base.mark_rect(strokeWidth=2).encode(color=color)]
     if null is not None:
         layers += _framed(base, frame, value, null)
@@ -57,13 +59,6 @@ def heatmap(
     full = frame[x].nunique() * frame[y].nunique()
     blank = frame[value].isna().any() or len(frame) % full
     return made.properties(view=alt.ViewBackground(fill=BLANK)) if blank else made
-
-
-def _places(values: pd.Series) -> dict[str, Any]:
-    """Order and scale of one side of a map: every number from 0 on, or names as they are told."""
-    if pd.api.types.is_integer_dtype(values):
-        return {"scale": alt.Scale(domain=list(range(int(values.max()) + 1)))}
-    return {"sort": list(dict.fromkeys(values))}
 
 
 def _scale(low: float, high: float) -> alt.Scale:
@@ -156,14 +151,14 @@ def scatter(
     points, and a click on the legend leaves one colour alone."""
     room = alt.Scale(zero=False, nice=True, padding=10)  # no mark lies on the edge
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=room, axis=alt.Axis(tickCount=8)),
-        y=alt.Y(f"{y}:Q", scale=room),
+        x=alt.X(f"{x}:Q", scale=room, title=titled(x), axis=alt.Axis(**axis(x))),
+        y=alt.Y(f"{y}:Q", scale=room, title=titled(y), axis=alt.Axis(**axis(y))),
     )
-    extra: dict[str, Any] = {"tooltip": _tooltip(frame)}
+    extra: dict[str, Any] = {"tooltip": tooltip(frame)}
     if color:
-        extra["color"] = alt.Color(f"{color}:N", scale=colors(frame[color].tolist()))
+        extra["color"] = axes.color(frame, color)
     if shape:
-        extra["shape"] = alt.Shape(f"{shape}:N", sort=None)
+        extra["shape"] = alt.Shape(f"{shape}:N", sort=None, title=titled(shape))
     layers: list[alt.Chart] = [_isolated(base.mark_point().encode(**extra), color)]
     if diagonal:
         ends = pd.DataFrame(
@@ -172,7 +167,7 @@ def scatter(
         line = alt.Chart(ends).mark_line(
             strokeDash=[4, 4], color="currentColor", opacity=0.5, strokeWidth=1
         )
-        layers.insert(0, line.encode(x=f"{x}:Q", y=alt.Y(f"{x}:Q", title=y)))
+        layers.insert(0, line.encode(x=f"{x}:Q", y=alt.Y(f"{x}:Q", title=titled(y))))
     if label:
         layers.append(base.mark_text(align="left", dx=7, dy=-5).encode(text=f"{label}:N"))
     return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
@@ -204,10 +199,12 @@ def curves(
             f"`{x}` has values <= 0, which a log axis cannot show: use scale='symlog'."
         )
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=alt.Scale(type=scale), axis=_axis(scale, float(frame[x].max())))
+        x=alt.X(
+            f"{x}:Q", scale=axes.scale(scale), axis=axes.numbered(scale, frame[x]), title=titled(x)
+        )
     )
     base = (
-        base.encode(color=alt.Color(f"{series}:N", scale=colors(frame[series].tolist())))
+        base.encode(color=axes.color(frame, series))
         if series
         else base.encode(color=alt.value(PALETTE[0]))
     )
@@ -216,16 +213,17 @@ def curves(
     if low and high:
         layers.append(
             base.mark_area(opacity=0.2, strokeWidth=0).encode(
-                y=alt.Y(f"{low}:Q", title=y), y2=f"{high}:Q", detail=detail
+                y=alt.Y(f"{low}:Q", title=titled(y)), y2=f"{high}:Q", detail=detail
             )
         )
     line = base.mark_line().encode(
-        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=y), detail=detail
+        y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=titled(y), axis=alt.Axis(**axis(y))),
+        detail=detail,
     )
     layers.append(_isolated(line, series))
     if hover:  # a wide target for the pointer
         target = base.mark_point(size=110, opacity=0)
-        layers.append(target.encode(y=f"{y}:Q", tooltip=_tooltip(frame)))
+        layers.append(target.encode(y=f"{y}:Q", tooltip=tooltip(frame)))
     layers += _rules(frame, rules or {})
     return alt.layer(*layers, data=frame).properties(width=WIDTH, height=height)
 
@@ -243,19 +241,20 @@ def intervals(
 ) -> alt.LayerChart:
     """A dot and its interval per row, one line of the chart per `group`; `reference` draws a dashed
     vertical line."""
-    base = alt.Chart(frame).encode(
-        y=alt.Y(f"{group}:N", title=None, sort=None), tooltip=_tooltip(frame)
-    )
+    y = alt.Y(f"{group}:N", title=None, sort=None, axis=axes.named(frame[group]))
+    base = alt.Chart(frame).encode(y=y, tooltip=tooltip(frame))
+    side = frame.groupby(group)[color].nunique().max() if color else 1  # dots beside each other
     if color:
-        base = base.encode(
-            color=alt.Color(f"{color}:N", scale=colors(frame[color].tolist())),
-            yOffset=alt.YOffset(f"{color}:N", sort=None),
-        )
+        base = base.encode(color=axes.color(frame, color))
+        if side > 1:
+            base = base.encode(yOffset=alt.YOffset(f"{color}:N", sort=None))
     else:
         base = base.encode(color=alt.value(PALETTE[0]))
+    room = alt.Scale(zero=False, nice=True, padding=8)  # no mark lies on the edge
     layers: list[alt.Chart] = [
         base.mark_rule(strokeWidth=2).encode(
-            x=alt.X(f"{low}:Q", title=value, scale=alt.Scale(zero=False)), x2=f"{high}:Q"
+            x=alt.X(f"{low}:Q", title=titled(value), scale=room, axis=alt.Axis(**axis(value))),
+            x2=f"{high}:Q",
         ),
         base.mark_point(size=70, opacity=1).encode(x=f"{value}:Q"),
     ]
@@ -266,9 +265,9 @@ def intervals(
             .mark_rule(strokeDash=[4, 4], opacity=0.6)
             .encode(x=alt.datum(reference)),
         )
-    rows = frame[group].nunique() * (frame[color].nunique() if color else 1)
+    row = 22 if side == 1 else 15 * side
     return alt.layer(*layers, data=frame).properties(
-        width=WIDTH, height=height or max(60, 22 * rows + 20)
+        width=WIDTH, height=height or max(60, row * frame[group].nunique() + 20)
     )
 
 
@@ -281,9 +280,11 @@ def small_multiples(
     shared: bool = True,
 ) -> alt.FacetChart:
     """The same chart once per value of the column `by`, on shared axes unless `shared` is False."""
+    told = list(dict.fromkeys(markup.table(chart)[by].tolist()))
+    columns = min(columns, len(told))
     width = (WIDTH - 60) // columns - 20
     panel = _without_crowded(chart, width).properties(width=width, height=height)
-    told = list(dict.fromkeys(markup.table(chart)[by].tolist()))
+    panel = axes.in_panels(panel, width, shared)
     faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None, sort=told), columns=columns)
     if len(told) % columns:  # or the places that no panel fills would show an axis
         faceted = faceted.resolve_axis(x="independent")
@@ -307,20 +308,11 @@ def _columns(chart: alt.LayerChart) -> int:
     return markup.table(chart)[field[:-2]].nunique() if str(field).endswith(":O") else 1
 
 
-def _axis(scale: str, high: float) -> alt.Axis:
-    """Numbers written out; on a logarithmic axis at zero and at 1, 2 and 5 times powers of ten."""
-    if scale == "linear":
-        return alt.Axis(format=",~f")
-    powers = 10.0 ** np.arange(int(np.log10(max(high, 1))) + 1)
-    ticks = [float(tick) for tick in np.outer(powers, (1, 2, 5)).ravel() if tick <= high]
-    return alt.Axis(format=",~f", values=[0.0, *ticks] if scale == "symlog" else ticks)
-
-
 def _isolated(marks: alt.Chart, series: str | None) -> alt.Chart:
     """Marks that fade while another series is chosen in the legend."""
     if series is None:
         return marks
-    chosen = alt.selection_point(fields=[series], bind="legend")
+    chosen = alt.selection_point(name="chosen_series", fields=[series], bind="legend")
     opacity = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1))
     return marks.encode(opacity=opacity).add_params(chosen)
 
@@ -340,15 +332,6 @@ def _rules(
         text = base.mark_text(align="left", dx=4, baseline="top", fontSize=11)
         layers.append(text.encode(y=alt.value(2), text=alt.value(name)))
     return layers
-
-
-def _tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
-    """Every column of plain values, numbers to three digits."""
-    kinds = {column: pd.api.types.is_float_dtype(frame[column]) for column in frame.columns}
-    return [
-        alt.Tooltip(f"{c}:Q", format=".3~g") if real else alt.Tooltip(f"{c}:N")
-        for c, real in kinds.items()
-    ]
 
 
 def _sparse(name: str, matrix: np.ndarray, tokens: Sequence[str], least: float) -> dict[str, Any]:

@@ -46,14 +46,14 @@ def switchboard(frame: pd.DataFrame, left: Mapping[str, str]) -> alt.LayerChart:
     )
     told = pd.DataFrame([{"clamp": name, "free": said} for name, said in left.items()])
     words = alt.Chart(told).transform_filter("datum.clamp == shown").mark_text(align="right", dy=8)
-    lines = base.mark_line(color=PALETTE[0], opacity=0.8).encode(
+    lines = base.mark_line(color=PALETTE[0]).encode(
         y=alt.Y("loss:Q", title="loss (nats)"), tooltip=["clamp:N", "seed:N", "sequences:Q"]
     )
-    smooth = base.mark_line(color=PALETTE[1], opacity=0.8, strokeDash=[4, 4], strokeWidth=1)
+    smooth = base.mark_line(color=PALETTE[1], strokeDash=[4, 4], strokeWidth=1)
     layers = [
         lines.add_params(*switches, shown),
         smooth.encode(y="exponential:Q"),
-        words.encode(x=alt.value(WIDTH), y=alt.value(0), text="free:N"),
+        words.encode(x=alt.value("width"), y=alt.value(0), text="free:N"),
     ]
     return alt.layer(*layers).properties(width=WIDTH, height=280)
 

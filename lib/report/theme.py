@@ -15,6 +15,7 @@ import altair as alt
 WIDTH = 640  # the text column is 720 px wide
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#3A8FC4"]  # after Okabe and Ito
 BLUE, ORANGE, GREEN, PINK, OCHRE, SKY = PALETTE
+MORE = ["#8A63D2", "#9C5B2E", "#6B8A1E"]  # for more than six series
 GREY = "#7F7F7F"
 OWN: dict[str, str] = {  # models, quantities and kinds of heads, each with one colour everywhere
     "1 layer": BLUE,
@@ -28,7 +29,7 @@ OWN: dict[str, str] = {  # models, quantities and kinds of heads, each with one 
     "loss": PINK,
     "loss reduction": BLUE,
     "format compliance": OCHRE,
-    "pattern discovery": PINK,
+    "pattern discovery": GREEN,
     "induction head": ORANGE,
     "induction heads": ORANGE,
     "previous-token head": GREEN,
@@ -36,6 +37,8 @@ OWN: dict[str, str] = {  # models, quantities and kinds of heads, each with one 
     "weak induction head": PINK,
     "positional copier": OCHRE,
     **dict.fromkeys(("other", "other head", "other heads", "controls", "a control"), GREY),
+    **dict.fromkeys(("another universe", "misses or adds pairs"), GREY),
+    "the paper's own": ORANGE,
 }
 BLANK = "#9A9A9A"  # a cell that holds nothing: no colour of viridis, and none of the page's grounds
 GRID = "rgba(128,128,128,0.25)"
@@ -45,7 +48,9 @@ FONT = "Arial, Liberation Sans, sans-serif"  # metrics that the renderer of stat
 INK: dict[str, Any] = {"labelColor": "currentColor", "titleColor": "currentColor"}
 TEXT = INK | {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 LINES = {"gridColor": GRID, "domainColor": "currentColor", "tickColor": "currentColor"}
-SYMBOLS = {"symbolStrokeWidth": 2, "symbolBaseFillColor": "currentColor"}
+SYMBOLS = {"symbolStrokeWidth": 2, "symbolBaseFillColor": "currentColor", "symbolOpacity": 1}
+GRADIENT = {"gradientHorizontalMinLength": 200, "gradientHorizontalMaxLength": 200}
+STACKED = {"direction": "vertical", "anchor": "start", "margin": 6}  # two legends run into one
 SCHEME = {"scheme": "viridis"}
 
 CONFIG: dict[str, Any] = {
@@ -58,9 +63,9 @@ CONFIG: dict[str, Any] = {
         "discreteWidth": WIDTH,
         "continuousHeight": 280,
     },
-    "axis": TEXT | LINES | {"labelLimit": 220},
-    "axisX": {"labelAngle": 0, "labelOverlap": True},
-    "legend": TEXT | SYMBOLS | {"orient": "top"},
+    "axis": TEXT | LINES | {"labelLimit": 260},
+    "axisX": {"labelAngle": 0, "labelOverlap": True, "labelSeparation": 6},
+    "legend": TEXT | SYMBOLS | GRADIENT | {"orient": "top", "layout": {"top": STACKED}},
     "header": TEXT,
     "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "bold", "anchor": "start"},
     "range": {"category": PALETTE, "ramp": SCHEME, "heatmap": SCHEME},
@@ -76,7 +81,7 @@ def colors(names: Iterable[Any]) -> alt.Scale:
     the rest what is left of the palette."""
     told = list(dict.fromkeys(names))
     taken = {OWN[name] for name in told if name in OWN}
-    free = [color for color in PALETTE if color not in taken] or PALETTE
+    free = [color for color in PALETTE + MORE if color not in taken]
     rest = [name for name in told if name not in OWN]
     given = {name: free[i % len(free)] for i, name in enumerate(rest)}
     return alt.Scale(domain=told, range=[(OWN | given)[name] for name in told])

@@ -260,13 +260,25 @@ def gradients(
     opened,
     tokens: Int[Tensor, "batch position"],
     last: Int[Tensor, "batch"],
-    answer: Callable[[Float[Tensor, "batch vocabulary"]], Float[Tensor, "batch"]],
+    answer: Callable[[Float[Tensor, "some vocabulary"], Int[Tensor, "some"]], Tensor],
 ) -> Float[Tensor, "layer batch position head d_head"]:
     """How each prompt's answer, a number made of the logits after its last token, moves with every
     head's output z.
 
-    Times the change of z (clean less corrupted) and summed, it is attribution patching.
+    answer: from the logits of some prompts and their places in the batch, a number for each. Times
+    the change of z (clean less corrupted) and summed, it is attribution patching.
     """
+
+    def moved(rows: Tensor) -> Tensor:
+        return _gradients(opened, tokens[rows], last[rows], lambda said: answer(said, rows))
+
+    return batches.fitting(moved, torch.arange(len(tokens)), along=1)
+
+
+def _gradients(
+    opened, tokens: Tensor, last: Tensor, answer: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "layer batch position head d_head"]:
+    """`gradients` in one pass forward and one back."""
     with torch.enable_grad():
         given = capture.inputs(opened, tokens)
         with opened.nn.trace(given, use_cache=False) as tracer:

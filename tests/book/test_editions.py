@@ -1,17 +1,21 @@
-"""Sites for students and for instructors, made of the chapters of the default one."""
+"""Sites for students and for instructors, and the book on paper, made of the chapters of the
+default one."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
+from pypdf import PdfReader
 from selenium.webdriver.common.by import By
 
 from lib.report import exercises
-from pipeline import editions
+from pipeline import editions, paper
 from tests.book import project
 from tests.book.browsing import visit
 
@@ -81,6 +85,7 @@ def test_instructors_get_open_solutions_and_a_page_with_times(built_project):
     teachers = BeautifulSoup((site / "teaching.html").read_text(), "html.parser")
     row = teachers.select_one(".bk-teaching tbody tr").text
     assert "tiny-exercise: Easy, 2 minutes." in row and "min to read" in row
+    assert row.endswith("2 min")
 
 
 def test_the_default_site_has_no_page_for_teachers(site):
@@ -90,6 +95,28 @@ def test_the_default_site_has_no_page_for_teachers(site):
 def test_an_edition_that_is_none_is_refused_by_name(built_project):
     result = project.run(built_project, "pipeline.build", "tiny", "--edition=pupil", check=False)
     assert result.returncode == 1 and "EDITION=pupil" in result.stderr
+
+
+@pytest.mark.parametrize("edition", ["", "student"])
+def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
+    code = "predictions.check(\n    guess, outcome, ask(p).share, tolerance=0.1, low='More.'\n);"
+    beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
+    said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
+    cell = nbformat.v4.new_code_cell(code, outputs=[said])
+    (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
+    seal = "exercises.Sealed((), 0.1, '0123abcd')"
+    assert made.source == f"predictions.check(guess, outcome, {seal}, low='More.');"
+    assert "running notebook" in made.outputs[0].data["text/markdown"]
+    assert (made.metadata.get(editions.COMPUTES) == code) is (edition != editions.STUDENT)
+
+
+def test_teachers_are_told_of_exercises_that_there_are():
+    chapters = Path(__file__).resolve().parents[2] / "chapters"
+    cells = [c for f in chapters.glob("*.ipynb") for c in nbformat.read(f, 4).cells]
+    labels = {label for c in cells for label, _ in editions.EXERCISE.findall(c.source)}
+    told = (chapters.parent / "book" / f"{editions.TEACHERS}.md").read_text()
+    named = set(re.findall(r"`([a-z]+-[a-z-]+)`", told))
+    assert named and named <= labels
 
 
 @pytest.mark.parametrize(
@@ -124,5 +151,103 @@ def test_hint_check_and_solution_are_folds_of_their_own(site):
     numbers = [title.text.split("Exercise ")[1].strip() for title in titles]
     assert numbers == ["1.1", "1.1"]
     assert "sums to one" in hint.text and "dropdown" in solution["class"]
-    assert "A.mean" in check.text and "sums to one" not in check.text
-    assert "quetzalcoatl" not in hint.text + check.text
+    assert "Sealed" in check.text and "sums to one" not in check.text
+    assert not [word for word in GIVEN_AWAY if word in hint.text + check.text]
+
+
+def test_a_downloaded_notebook_computes_what_it_checks(site):
+    """It may be run with other parameters, where the sealed answers of the page are wrong."""
+    cells = [c for c in nbformat.read(site / SOURCE, 4).cells if c.cell_type == "code"]
+    (check,) = [c for c in cells if editions.CHECK in c.source]
+    assert (
+        "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
+    )
+
+
+@pytest.mark.parametrize(("edition", "kept"), [("", 1), ("instructor", 1), ("student", 0)])
+def test_a_number_that_a_solution_quotes_stays_where_solutions_are(edition, kept):
+    beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
+    said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
+    glued = nbformat.v4.new_output("display_data", {"text/plain": "0.25"}, metadata={})
+    code = "exercises.check(measured, there)\nbook.number(there=there);"
+    cell = nbformat.v4.new_code_cell(code, outputs=[said, glued])
+    (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
+    assert [o for o in made.outputs if "text/plain" in o.data] == [glued] * kept
+
+
+# --- on paper; without a Chromium there is none ---
+
+
+@pytest.fixture(scope="module")
+def printed(built_project) -> Path:
+    """The run of the fixture, after `make pdf`."""
+    if not any(map(shutil.which, paper.PROGRAMS)):
+        pytest.skip("no Chromium on this machine: nothing was printed")
+    project.run(built_project, "pipeline.paper", "tiny")
+    return built_project / "runs" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def pdf(printed) -> PdfReader:
+    return PdfReader(printed / "site" / paper.PDF)
+
+
+def marks(pdf: PdfReader) -> dict[str, int]:
+    """The bookmarks of the first level, and the numbers of their sheets."""
+    first = [mark for mark in pdf.outline if not isinstance(mark, list)]
+    return {mark.title: pdf.get_destination_page_number(mark) + 1 for mark in first}
+
+
+def test_each_page_of_the_book_has_a_bookmark_in_order(pdf, printed):
+    toc = yaml.safe_load((printed / "book" / "_toc.yml").read_text())
+    pages = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    said = []
+    for page in pages:
+        made = BeautifulSoup((printed / "site" / f"{page}.html").read_text(), "html.parser")
+        head = made.article.h1
+        head.select_one(".headerlink").decompose()
+        said.append(head.text)
+    assert list(marks(pdf)) == said and "1. A tiny chapter" in said
+    assert len(pdf.pages) > len(said) and list(marks(pdf).values()) == sorted(marks(pdf).values())
+
+
+def test_the_contents_name_the_sheet_on_which_a_page_begins(pdf):
+    front = pdf.pages[0].extract_text()
+    for title, sheet in list(marks(pdf).items())[1:]:
+        assert re.search(rf"{re.escape(title)}\s+{sheet}$", front, re.M), title
+        assert title in pdf.pages[sheet - 1].extract_text()
+    assert re.search(rf"^{len(pdf.pages)}$", pdf.pages[-1].extract_text(), re.M)
+
+
+def test_verdicts_are_printed_and_what_is_folded_is_not(pdf):
+    text = "\n".join(page.extract_text() for page in pdf.pages)
+    assert "0.5 [0.4, 0.6]" in text and "half of the expected mean" in text
+    assert "What is the mean of the rows" in text
+    for folded in ("quetzalcoatl", "sums to one", "exercises.check", "Data (CSV)"):
+        assert folded not in text, folded
+
+
+def test_links_lead_into_the_book_or_to_its_sources(pdf):
+    notes = [note.get_object() for page in pdf.pages for note in page.get("/Annots", [])]
+    outside = [note["/A"]["/URI"] for note in notes if "/A" in note]
+    assert outside and all(re.match("https?://", place) for place in outside)
+    assert {note["/Dest"] for note in notes if "/Dest" in note} <= pdf.named_destinations.keys()
+
+
+def test_the_home_page_names_the_pdf_once(printed):
+    home = printed / "site" / "intro.html"
+    paper.linked(printed / "site", "intro", 17)
+    (link,) = BeautifulSoup(home.read_text(), "html.parser").select("#about-the-book .bk-pdf a")
+    assert (printed / "site" / link["href"]).is_file() and "17 pages" in link.parent.text
+
+
+def test_what_is_missing_is_named_with_its_cure(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="make book PROFILE=.* EDITION=student"):
+        paper.make(tmp_path, "student")
+    monkeypatch.setenv("CHROMIUM", "/nowhere/chrome")
+    with pytest.raises(FileNotFoundError, match="/nowhere/chrome was not found"):
+        paper.chromium()
+    monkeypatch.delenv("CHROMIUM")
+    monkeypatch.setattr(paper, "PROGRAMS", ("chromium-of-no-machine",))
+    with pytest.raises(FileNotFoundError, match="install Chromium or Chrome, or name its program"):
+        paper.chromium()

@@ -17,7 +17,18 @@ from docutils import nodes
 from docutils.utils import new_document
 from pybtex.database import parse_string
 
-from pipeline import citations, downloads, folds, glossary, home, numbers, pages, polish, serve
+from pipeline import (
+    citations,
+    downloads,
+    folds,
+    glossary,
+    home,
+    mathml,
+    numbers,
+    pages,
+    polish,
+    serve,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +60,12 @@ def folded(source: str, *tags: str, **metadata) -> str:
 )
 def test_a_fold_is_named_for_what_it_holds(source, said):
     assert folded(source) == said
+
+
+def test_the_call_that_ends_a_chapter_is_not_shown():
+    cells = [nbformat.v4.new_code_cell(source) for source in ("x = 1", "book.close()\n")]
+    made = folds.named(nbformat.v4.new_notebook(cells=cells)).cells
+    assert [cell.metadata.get("tags", []) for cell in made] == [[], ["remove-input"]]
 
 
 def test_tags_and_a_name_of_its_own_win():
@@ -163,6 +180,29 @@ def test_parameters_have_headings_that_are_words():
         line for line in pages.parameters(profiles.Profile()).splitlines() if line.startswith("## ")
     ]
     assert headings and not [h for h in headings if any(c.isupper() for c in h[4:])]
+
+
+# --- formulas ---
+
+
+def said(formula: str) -> str:
+    """A formula as one line of MathML, without its outermost tag."""
+    return "".join(mathml.convert(formula, False).split("\n")[1:-1]).replace(" ", "")
+
+
+def test_a_fraction_of_two_digits_is_one_half():
+    assert said(r"\tfrac12\, x") == said(r"\tfrac{1}{2}\, x") and "<mn>12</mn>" not in said(
+        r"\frac12"
+    )
+
+
+def test_names_of_functions_stand_apart_as_in_tex():
+    thin = mathml.THIN.replace(" ", "")
+    name = "<mi>ln</mi><mo>&ApplyFunction;</mo>"
+    assert said(r"0.4 \ln 2") == f"<mn>0.4</mn>{thin}{name}{thin}<mn>2</mn>"
+    assert said(r"\ln (2)").startswith(f'{name}<mostretchy="false">(')
+    assert said(r"-\ln p") == f"<mo>−</mo>{name}{thin}<mi>p</mi>"
+    assert said("a^*") == "<msup><mi>a</mi><mo>∗</mo></msup>"
 
 
 # --- notebooks ---

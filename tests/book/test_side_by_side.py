@@ -203,10 +203,8 @@ def test_a_chapter_states_what_it_asks_under_its_heading():
     given = profiles.validate({"profile": "mine", "model": "x/y"}, "test")
     answers.stated(notebook, given)
     text = "\n".join(cell.source for cell in notebook.cells)
-    assert (
-        text.count("## Your model\n\nAsked of a model here, and what this site's profile `mine`")
-        == 1
-    )
+    asked = "What can be asked of a model here, and whether this site's profile `mine`"
+    assert text.count(f"## Your model\n\n{asked}") == 1
     assert "needed for (needs `model`): yes" in text
     assert "undoes training (needs `checkpoints`): no: it sets no checkpoints" in text
 

@@ -362,7 +362,8 @@ def test_a_wide_table_is_a_card_a_row_on_a_phone_and_a_table_on_a_desk(browser, 
 
 SCROLLERS = """return Array.from(document.querySelectorAll('.bk-scroll'))
   .filter(e => e.checkVisibility()).map(e =>
-  [e.scrollWidth > e.clientWidth + 1, e.tabIndex === 0, e.getAttribute('aria-label') || ''])"""
+  [e.scrollWidth > e.clientWidth + 1 || !!e.querySelector('.bk-table') &&
+   e.scrollHeight > e.clientHeight + 1, e.tabIndex === 0, e.getAttribute('aria-label') || ''])"""
 
 
 def test_what_scrolls_is_a_named_stop_of_the_tab_key_and_nothing_else_is(browser, address):
@@ -372,6 +373,23 @@ def test_what_scrolls_is_a_named_stop_of_the_tab_key_and_nothing_else_is(browser
         until(lambda: all(a == b == bool(name) for a, b, name in browser.execute_script(SCROLLERS)))
         kinds |= {scrolls for scrolls, _, _ in browser.execute_script(SCROLLERS)}
     assert kinds == {True, False}
+
+
+LENGTHEN = """const table = document.querySelector('.bk-figure .bk-table'), rows = table.tBodies[0];
+for (let i = 0; i < 60; i++) { rows.append(rows.rows[0].cloneNode(true)); }
+return table.closest('.bk-scroll');"""
+
+
+def test_a_long_table_scrolls_in_its_place_under_its_head(browser, address):
+    visit(browser, f"{address}/{CHAPTER}", width=1400)
+    box = browser.execute_script(LENGTHEN)
+    until(lambda: box.get_attribute("tabindex") == "0")
+    assert box.get_attribute("aria-label").endswith(" Scrolls.")
+    script = """const box = arguments[0]; box.scrollTop = 300;
+      return [box.clientHeight, box.scrollTop, box.getBoundingClientRect().top -
+              box.querySelector('thead').getBoundingClientRect().top]"""
+    height, scrolled, above = browser.execute_script(script, box)
+    assert height < 500 and scrolled == 300 and abs(above) < 2
 
 
 def test_a_link_into_a_fold_opens_it(browser, address):

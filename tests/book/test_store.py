@@ -78,6 +78,19 @@ def test_what_is_trained_anew(built, change):
         path.write_bytes(before)
 
 
+def test_a_line_of_the_training_is_no_reason_and_hides_no_changed_chapter(built):
+    places = {"Snakefile": "-m pipeline.train", "chapters/02_other.ipynb": "seed = 0"}
+    before = {name: (built / name).read_bytes() for name in places}
+    try:
+        edit(built / "Snakefile", places["Snakefile"], " -m pipeline.train")
+        assert jobs(built) == set()
+        edit(built / "chapters" / "02_other.ipynb", "seed = 0", "seed = 7")
+        assert jobs(built) == {"02_other"}
+    finally:
+        for name, said in before.items():
+            (built / name).write_bytes(said)
+
+
 def test_a_lost_mark_costs_no_training_and_executes_no_chapter(built):
     run = built / "runs" / "models" / models(built)[0]
     before = (run / "finished.json").stat().st_mtime_ns

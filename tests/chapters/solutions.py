@@ -8,6 +8,9 @@ from pathlib import Path
 
 import nbformat
 
+# A check, and how many of its first arguments are answers: predictions have two.
+CHECKS = {"exercises.check": 1, "predictions.check": 2}
+BOLD = re.compile(r"^\*\*.*?\*\*")
 CODE = re.compile(r"^````\{solution\} ([\w-]+)\n.*?^```python\n(.*?)^```$", re.M | re.S)
 
 
@@ -29,28 +32,46 @@ def _each(node: ast.expr) -> list[ast.expr]:
 
 
 def solved(chapter: Path) -> tuple[nbformat.NotebookNode, int]:
-    """The notebook with all solutions put in, and how many names they give a value.
+    """The notebook with all solutions put in, and how many checks there are of them.
 
-    Error: AssertionError where an answer cell is followed by no solution with code.
+    Error: AssertionError where an answer cell is followed by no solution with code, or a name is
+    not checked.
     """
-    notebook, count, open_cell = nbformat.read(chapter, 4), 0, None
+    notebook, open_cell = nbformat.read(chapter, 4), None
+    code = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    found = [call for tree in code for call in checks(tree)]
+    asked = {name for cell in notebook.cells for name in unanswered(cell)}
+    assert asked == {a.id for call in found for a in answers(call)}, f"{chapter.stem}: {asked}"
     for cell in notebook.cells:
-        if names := unanswered(cell):
+        if unanswered(cell):
             assert open_cell is None, f"{chapter.stem}: no solution for {open_cell.source}"
-            open_cell, count = cell, count + len(names)
+            open_cell = cell
         elif cell.cell_type == "markdown" and "{solution}" in cell.source and open_cell:
             label, code = CODE.findall(cell.source)[0]
             open_cell.source += f"\n# solution of {label}\n{code}"
             open_cell = None
     assert open_cell is None, f"{chapter.stem}: no solution for {open_cell.source}"
-    return notebook, count
+    return notebook, len(found)
+
+
+def checks(tree: ast.AST) -> list[ast.Call]:
+    """The calls of a cell's code that check answers."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func) in CHECKS]
+
+
+def answers(call: ast.Call) -> list[ast.expr]:
+    """What of a check's arguments a reader has answered."""
+    return call.args[: CHECKS[ast.unparse(call.func)]]
 
 
 def said(executed: nbformat.NotebookNode) -> list[str]:
-    """What the check cells of an executed notebook said, in order."""
+    """What the check cells of an executed notebook said, in order: what is in bold, or all."""
     outputs = [o for cell in executed.cells for o in cell.get("outputs", [])]
-    checks = [o for o in outputs if "exercise" in o.get("metadata", {})]
-    return ["".join(o.data["text/markdown"]) for o in checks]
+    told = [
+        "".join(o.data["text/markdown"]) for o in outputs if "exercise" in o.get("metadata", {})
+    ]
+    return [bold[0] if (bold := BOLD.match(text)) else text for text in told]
 
 
 def read_elsewhere(chapter: Path) -> set[str]:
@@ -61,8 +82,7 @@ def read_elsewhere(chapter: Path) -> set[str]:
         if cell.cell_type != "code":
             continue
         tree = ast.parse(cell.source)
-        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
-        checked = {id(n.args[0]) for n in calls if ast.unparse(n.func) == "exercises.check"}
+        checked = {id(answer) for call in checks(tree) for answer in answers(call)}
         names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in checked]
         found |= open_names & {n.id for n in names if isinstance(n.ctx, ast.Load)}
         open_names -= {n.id for n in names if isinstance(n.ctx, ast.Store)}

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -236,6 +237,7 @@ def test_plain_papermill_runs_it(chapter, tmp_path, runs):
     )
     linked = set(re.findall(rf'href="\.\./results/{chapter.stem}/([\w-]+\.csv)"', markup))
     assert linked and linked <= {p.name for p in results.glob("*.csv")}
+    assert not unexplained(results), "say in book/columns.yml what they mean, and their units"
     record = json.loads((results / "provenance.json").read_text())
     assert (
         record["parameters"]["seed"] == 1
@@ -244,6 +246,13 @@ def test_plain_papermill_runs_it(chapter, tmp_path, runs):
     )
     if asks:
         asks(results)
+
+
+def unexplained(results: Path) -> list[str]:
+    """Files and their columns of which nobody has said what they mean."""
+    known = pd.read_csv(results / "columns.csv", keep_default_na=False)
+    assert set(known.file) == {file.name for file in results.glob("*.csv")} - {"columns.csv"}
+    return [f"{row.file}: {row.column}" for row in known[known.means == ""].itertuples()]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def one(opened):
     return interventions.sets([HEADS], opened)
 
 
-def answer(logits):
+def answer(logits, prompts):
     return logits[:, 3] - logits[:, 4]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.analyses import detection
+from lib.analyses import composition, detection, head_families
 from lib.models import opening
 from lib.tracing import batches, capture, interventions
 from tests import tiny
@@ -31,6 +31,11 @@ def small():
     return opened
 
 
+def answer(logits, prompts):
+    """Another token for each prompt, so that a prompt of another place has another slope."""
+    return logits[torch.arange(len(prompts)), prompts]
+
+
 ASKED = {
     "token_losses": capture.token_losses,
     "logits": capture.logits,
@@ -40,6 +45,11 @@ ASKED = {
     "outputs": interventions.outputs,
     "attention_scores": lambda o, t: detection.attention_scores(o, t, np.random.default_rng(0)),
     "copying_scores": detection.copying_scores,
+    "previous_token_heads": lambda o, t: torch.tensor(
+        composition.previous_token_heads(o, t, 0.1, o.n_layers)
+    ),
+    "entropies": head_families.entropies,
+    "gradients": lambda o, t: interventions.gradients(o, t, torch.arange(5, 12), answer),
 }
 
 
@@ -51,6 +61,15 @@ def test_what_is_asked_of_a_batch_is_asked_of_its_halves(name, small):
         found = ASKED[name](small, tokens)
     torch.testing.assert_close(found, whole)
     assert small.refused == [7, 4, 3]
+
+
+def test_direct_logits_are_halved_too(small):
+    """Two passes: one for the final norm, one for the heads."""
+    tokens = tiny.tokens(size=7)
+    with pytest.warns(UserWarning, match="Out of memory with 7 at once"):
+        found = composition.direct_logits(small, tokens)
+    torch.testing.assert_close(found, composition.direct_logits(tiny.opened("llama"), tokens))
+    assert small.refused == [7, 4, 3, 7, 4, 3]
 
 
 def test_interventions_are_halved_too(small):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.report import charts, markup, play, theme
+from lib.report import charts, columns, markup, play, theme
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_palette_stands_out_on_both_grounds():
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
-    for colour in {*theme.PALETTE, *theme.OWN.values()}:
+    for colour in {*theme.PALETTE, *theme.MORE, *theme.OWN.values()}:
         for ground in ("#ffffff", "#121212"):
             high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 3, (colour, ground)
@@ -200,7 +200,8 @@ def test_an_axis_of_heads_leaves_out_none_and_names_keep_their_order(heads):
 
 
 def test_numbers_leave_cells_that_are_too_narrow(heads):
-    panel = charts.heatmap(heads.assign(kind="a"), "score", numbers=True)
+    kinds = pd.concat([heads.assign(kind=kind) for kind in "abcdef"])
+    panel = charts.heatmap(kinds, "score", numbers=True)
     marks = [
         layer["mark"]["type"]
         for layer in charts.small_multiples(panel, "kind", columns=6).to_dict()["spec"]["layer"]
@@ -234,3 +235,56 @@ def test_a_menu_shows_its_first_value_without_a_script():
     assert menu["value"] == "a" and menu["bind"]["options"] == ["a", "b"]
     picture = markup.html(chart, "menu", "").split("<script")[0]
     assert ">2.0</text>" in picture and ">40</text>" not in picture  # the axis of what is shown
+
+
+def test_axes_and_tips_say_what_a_column_is_called_and_its_unit(steps):
+    made = charts.curves(steps.rename(columns={"low": "p_both"}), "step", "loss").to_dict()
+    line, target = made["layer"]
+    assert line["encoding"]["y"]["title"] == "loss (nats)"
+    tips = {tip["field"]: tip["title"] for tip in target["encoding"]["tooltip"]}
+    assert tips["loss"] == "loss (nats)" and tips["p_both"] == "p, both tests"
+
+
+def test_every_entry_of_the_dictionary_says_what_a_column_means_and_nothing_else():
+    for name, entry in columns.load().items():
+        assert {"means"} <= set(entry) <= {"means", "unit", "title", "format"}, name
+        assert all(isinstance(text, str) for text in entry.values()), name
+
+
+def test_no_name_of_a_row_is_cut():
+    names = ["as many other heads of the same layer, drawn anew", "0.3 positional copier"]
+    rows = pd.DataFrame({"who": names, "loss": [1.0, 2.0], "low": [0.5, 1], "high": [2, 3.0]})
+    svg = picture(markup.html(charts.intervals(rows, "loss", "low", "high", "who"), "a", "b"))
+    said = " ".join(re.findall(r"<tspan[^>]*>([^<]*)", svg) or re.findall(r">([^<]+)</text>", svg))
+    assert "…" not in svg and all(word in said for word in names[0].split())
+
+
+def test_a_mark_on_the_largest_value_lies_within_the_picture(steps):
+    made = charts.intervals(steps, "loss", "low", "high", "step").to_dict()["layer"]
+    assert all(layer["encoding"]["x"].get("scale", {}).get("padding", 8) for layer in made)
+    rows = charts.intervals(steps.assign(kind=steps.seed), "loss", "low", "high", "seed")
+    many = charts.intervals(
+        steps.assign(kind=steps.seed), "loss", "low", "high", "seed", color="kind"
+    )
+    assert many.to_dict()["height"] == rows.to_dict()["height"]  # a colour a row needs no more
+
+
+def test_panels_with_named_rows_have_no_title_beside_them(heads):
+    named = heads.assign(layer=heads.layer.map("layer {}".format))
+    parts = pd.concat([named.assign(kind=kind) for kind in "ab"])
+    made = charts.small_multiples(charts.heatmap(parts, "score", y="layer"), "kind").to_dict()
+    titles = [layer["encoding"]["y"]["title"] for layer in made["spec"]["layer"]]
+    assert made["columns"] == 2 and titles == [None] * len(titles)
+
+
+def test_two_legends_stand_below_each_other(heads):
+    chart = charts.scatter(heads.assign(kind="a"), "score", "null", color="layer", shape="kind")
+    svg = picture(markup.html(chart, "a", "b"))
+    places = re.findall(r'role-legend"[^>]*><g transform="translate\((\S+),(\S+)\)', svg)
+    assert len(places) == 2 and places[0][0] == places[1][0] and places[0][1] != places[1][1]
+
+
+def test_no_two_series_of_a_figure_share_a_colour():
+    told = ["loss reduction", "format compliance", "pattern discovery", "loss"]
+    for names in (told, [f"head {number}" for number in range(8)]):
+        assert len(set(theme.colors(names).to_dict()["range"])) == len(names)

@@ -240,7 +240,7 @@ def test_hidden_keys_are_not_looked_at_and_the_rest_is_scaled_up():
 
 
 def test_a_gradient_is_the_slope_of_the_answer(opened):
-    def answer(logits):
+    def answer(logits, prompts=None):
         return logits[:, 3] - logits[:, 4]
 
     slope = gradients(opened, TOKENS, LAST, answer)

@@ -93,6 +93,23 @@ def test_figures_and_tables_are_numbered_and_come_with_their_data(book, shown, f
         pd.testing.assert_frame_equal(pd.read_csv(book.directory / f"{name}.csv"), frame)
 
 
+def test_a_figure_says_what_the_columns_of_its_data_mean(book, shown, frame):
+    book.figure(charts.heatmap(frame.assign(loss=0.5, unheard=1), "loss"), "first")
+    assert "<dt>loss</dt><dd>cross-entropy" in shown[0][0] and "(nats)</dd>" in shown[0][0]
+    book.close()
+    known = pd.read_csv(book.directory / "columns.csv", keep_default_na=False)
+    known = known.set_index(["file", "column"])
+    assert known.unit["first.csv", "loss"] == "nats" and known.means["first.csv", "layer"]
+    assert known.means["first.csv", "unheard"] == ""
+
+
+def test_a_pivoted_table_has_no_column_of_blanks(book, shown, frame):
+    wide = frame.pivot(index="layer", columns="head", values="score").reset_index()
+    book.table(wide, "third")
+    heads = BeautifulSoup(shown[0][0], "html.parser").select("th")
+    assert [cell.text for cell in heads] == ["layer", "0", "1"]
+
+
 def test_captions_get_their_numbers_from_the_run_and_from_nowhere_else(book, shown, frame):
     book.table(frame, "counted", count=2, top=0.98765)
     assert "2 heads." in shown[0][0] and "The largest is 0.988." in shown[0][0]

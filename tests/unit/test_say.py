@@ -30,3 +30,10 @@ def test_names_in_a_row():
 
 def test_changes_have_a_direction():
     assert [say.moved(x) for x in (-0.5, 0.25, NAN)] == ["falls by 0.50", "rises by 0.25", "–"]
+
+
+def test_a_lead_is_said_as_before_or_after():
+    assert say.ahead(-1.494, -0.9) == "0.90 to 1.49 doublings after"
+    assert say.ahead(0.64, 1.1) == "0.64 to 1.10 doublings before"
+    assert say.ahead(-0.09, 0.24) == "from 0.09 doublings after to 0.24 doublings before"
+    assert say.ahead(NAN, 1.0) == "–"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,12 @@ def test_what_is_planted_is_found(planted):
     rate, explained = tasks.fit(planted.curves["B", "50 classes"])
     assert rate == pytest.approx(0.02 * 1000 / 32)
     assert explained == pytest.approx(1)
+
+
+def test_a_run_that_never_falls_below_the_mark_is_unfinished(planted):
+    assert tasks.unfinished([planted]) == 2  # the slowest of each series
+    late = planted.curves | {("whole", tasks.BY_LABELS[0]): straight(1e-6)}
+    assert tasks.unfinished([planted, dataclasses.replace(planted, curves=late)]) == 5
 
 
 def test_dealt_anew_the_orders_agree_by_chance(planted):

@@ -1,0 +1,143 @@
+"""A specification curve: every universe of a multiverse analysis, sorted by what comes out of it,
+above a matrix of the choices that it makes (Simonsohn, Simmons and Nelson, 2020).
+
+Menus keep the universes that make a choice, and the curve is drawn anew for these. Without script
+the picture shows all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import altair as alt
+import pandas as pd
+
+from lib.report import columns
+from lib.report.theme import colors
+
+WIDTH, HEIGHT, ROW = 560, 180, 14
+ALL = "all"
+BETWEEN = " | "  # a row of the matrix is "choice | value"; that of a choice alone is a heading
+
+
+def specification_curve(
+    frame: pd.DataFrame,
+    value: str,
+    choices: Sequence[str],
+    kind: str,
+    *,
+    levels: Mapping[str, float | int] | None = None,
+    scale: str = "linear",
+) -> alt.VConcatChart:
+    """One dot a universe over its rank by `value`, and below it what it chooses.
+
+    frame: a row per universe: `value`, a column per choice, and `kind`, which colours it. levels:
+    dashed lines and their names. The median of what is shown is drawn and named.
+    Error: ValueError where two rows make the same choices: they would be one universe.
+    """
+    choices = list(choices)
+    if frame.duplicated(choices).any():
+        raise ValueError(f"Rows of a specification curve repeat the choices {choices}: average.")
+    rows = sorted_by(frame[[*choices, value, kind]], value, choices)
+    menus = [_menu(frame[choice], f"chosen_{number}") for number, choice in enumerate(choices)]
+    kept = alt.Chart().encode(color=_color(frame, kind))
+    for choice, menu in zip(choices, menus, strict=True):
+        kept = kept.transform_filter(f"{menu.name} == '{ALL}' || datum['{choice}'] == {menu.name}")
+    kept = kept.transform_window(place="row_number()", sort=[alt.SortField("order")])
+    curve = _curve(kept, rows, value, levels or {}, scale)
+    made = alt.vconcat(curve, _matrix(kept, frame, choices), spacing=4, data=rows)
+    return made.add_params(*menus)
+
+
+def sorted_by(frame: pd.DataFrame, value: str, choices: Sequence[str]) -> pd.DataFrame:
+    """From the smallest value to the largest, numbered by `order`; equal ones by their choices, the
+    last one first, each as it is told."""
+    frame = frame.reset_index(drop=True)
+    keys = frame.assign(**{choice: pd.factorize(frame[choice])[0] for choice in choices})
+    rows = frame.loc[keys.sort_values([value, *reversed(choices)]).index]
+    return rows.reset_index(drop=True).assign(order=range(len(rows)))
+
+
+def _menu(values: pd.Series, name: str) -> alt.Parameter:
+    options = [ALL, *values.drop_duplicates()]
+    return alt.param(
+        name, value=ALL, bind=alt.binding_select(options=options, name=f"{values.name} ")
+    )
+
+
+def _color(frame: pd.DataFrame, kind: str) -> alt.Color:
+    return alt.Color(f"{kind}:N", title=None, scale=colors(frame[kind]))
+
+
+def _curve(
+    kept: alt.Chart,
+    rows: pd.DataFrame,
+    value: str,
+    levels: Mapping[str, float | int],
+    scale: str,
+) -> alt.LayerChart:
+    """The dots, the median of those shown, and levels to hold them against."""
+    room = alt.Scale(type=scale, nice=False, padding=8)
+    y = alt.Y(f"{value}:Q", title=columns.title(value), scale=room)
+    dots = kept.mark_circle(size=24, opacity=1, aria=False).encode(
+        x=alt.X("place:Q", axis=None, scale=_places()), y=y, tooltip=columns.tooltip(rows)
+    )
+    median = kept.transform_aggregate(median=f"median({value})").encode(
+        y=alt.Y("median:Q", title=columns.title(value)), color=alt.value("currentColor")
+    )
+    said = median.transform_calculate(told="'median ' + format(datum.median, '.2~f')")
+    layers = [median.mark_rule(), dots, _label(said, "left").encode(text="told:N")]
+    for name, level in levels.items():
+        line = alt.Chart().transform_aggregate(n="count()").encode(y=alt.datum(level))
+        text = _label(line, "right").encode(text=alt.value(name))
+        layers += [line.mark_rule(strokeDash=[4, 4]), text]
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+
+
+def _label(line: alt.Chart, end: Literal["left", "right"]) -> alt.Chart:
+    """Where no dot is: above its line at the left, where values are small, below it at the
+    right."""
+    left = end == "left"
+    mark = line.mark_text(
+        align=end, baseline="bottom" if left else "top", dx=4 if left else -4, dy=-2 if left else 3
+    )
+    return mark.encode(x=alt.value(0) if left else alt.value("width"))
+
+
+def _matrix(kept: alt.Chart, frame: pd.DataFrame, choices: Sequence[str]) -> alt.Chart:
+    """A row per value of each choice under a heading, and a mark where a universe makes it."""
+    names = [
+        name
+        for choice in choices
+        for name in (choice, *(choice + BETWEEN + frame[choice].drop_duplicates()))
+    ]
+    axis = alt.Axis(
+        labelExpr=f"split(datum.label, '{BETWEEN}')[1] || datum.label",
+        labelFontWeight=alt.condition(
+            f"indexof(datum.label, '{BETWEEN}') < 0", alt.value("bold"), alt.value("normal")
+        ),
+        ticks=False,
+        domain=False,
+        grid=False,
+        labelPadding=6,
+    )
+    made = kept.transform_fold(list(choices), as_=["decision", "choice"])
+    made = made.transform_calculate(
+        row=f"datum.decision + '{BETWEEN}' + datum.choice",
+        left="datum.place - 0.5",
+        right="datum.place + 0.5",
+    )
+    return (
+        made.mark_rect(aria=False)
+        .encode(
+            x=alt.X("left:Q", axis=None, scale=_places()),
+            x2="right:Q",
+            y=alt.Y("row:N", title=None, axis=axis, scale=alt.Scale(domain=names, padding=0.15)),
+        )
+        .properties(width=WIDTH, height=ROW * len(names))
+    )
+
+
+def _places() -> alt.Scale:
+    return alt.Scale(zero=False, nice=False, padding=4)
