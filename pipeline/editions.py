@@ -16,6 +16,7 @@ import nbformat
 
 from lib.report.exercises import Sealed
 from pipeline import dependencies, home, numbers
+from pipeline.downloads import COMPUTES
 from pipeline.markup import table
 
 STUDENT, INSTRUCTOR = "student", "instructor"
@@ -25,7 +26,6 @@ EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 MINUTES = re.compile(r"(\d+) minutes")
 CHECK = "exercises.check"
 PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
-COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
 
 
