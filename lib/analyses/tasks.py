@@ -148,8 +148,10 @@ def lone_heads(every: Sequence[Tasks], part: str) -> list[list[Estimate]]:
 def by_luck(every: Sequence[Tasks]) -> float:
     """Share of the ordered pairs of lone heads in which the first learns later than the second in
     every seed: how often luck looks like a delay."""
-    later = [min(one.value for one in trial) > 0 for trial in lone_heads(every, "luck")]
-    return float(np.mean(later))
+    least = []
+    for trial in lone_heads(every, "luck"):
+        least.append(min(float(one.value) for one in trial))
+    return float(np.mean(np.array(least) > 0))
 
 
 def number(value: float) -> Interval:
