@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 
 from pipeline import dependencies, numbers
+from pipeline.downloads import COMPUTES
 from pipeline.markup import table
 
 if TYPE_CHECKING:  # torch, for which a build that only names an edition need not wait
@@ -27,7 +28,6 @@ EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 MINUTES = re.compile(r"(\d+) minutes")
 CHECK = "exercises.check"
 PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
-COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
 
 
