@@ -12,7 +12,7 @@ sys.path.insert(0, workflow.basedir)
 from lib import files, profiles
 from lib.analyses import readings
 from lib.models import checkpoints
-from pipeline import dependencies, editions, schedule, scoreboard
+from pipeline import dependencies, editions, schedule
 
 
 workdir: files.ROOT
@@ -161,7 +161,7 @@ rule site:
     output: f"{SITE}/index.html"
     params:
         values=PROFILE.model_dump_json(),
-        others=dependencies.digest(scoreboard.left(files.runs(PROFILE).parent, NAME)),
+        others=dependencies.digest(dependencies.others(files.runs(PROFILE).parent, NAME)),
         content=dependencies.digest([files.ROOT / file for file in SITE_SOURCES]),
     threads: 1
     shell: "{PYTHON:q} -m pipeline.build_site {PROFILE_FILE:q} {EDITION:q}"

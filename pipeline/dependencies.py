@@ -221,6 +221,13 @@ def site_sources(root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in found]
 
 
+def others(runs: Path, but: str) -> list[Path]:
+    """The records of all other profiles, on which the pages over profiles depend."""
+    kinds = ("claims", "of_model", "provenance")
+    found = (path for kind in kinds for path in runs.glob(f"*/results/*/{kind}.json"))
+    return sorted(path for path in found if path.parents[2].name != but)
+
+
 def digest(files: list[Path]) -> str:
     """One hash over the contents of files: times of change may lie, after a checkout or a copy."""
     each = (hashlib.sha256(file.read_bytes()).digest() for file in files)

@@ -10,13 +10,16 @@ import ast
 import html
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 
-from lib.report.exercises import Sealed
-from pipeline import dependencies, home, numbers
+from pipeline import dependencies, numbers
+from pipeline.downloads import COMPUTES
 from pipeline.markup import table
+
+if TYPE_CHECKING:  # torch, for which a build that only names an edition need not wait
+    from lib.report.exercises import Sealed
 
 STUDENT, INSTRUCTOR = "student", "instructor"
 EDITIONS = ("", STUDENT, INSTRUCTOR)
@@ -25,7 +28,6 @@ EXERCISE = re.compile(r"^```\{exercise\}\n:label: ([\w-]+)\n\(([^)]*)\)", re.M)
 MINUTES = re.compile(r"(\d+) minutes")
 CHECK = "exercises.check"
 PREDICTED = "predictions.check"  # its first name is a prediction, its second what was run
-COMPUTES = "computes"  # in a check cell's metadata: its code before answers were sealed
 TEACHERS = "teaching"  # the page of book/ that instructors alone get
 
 
@@ -79,6 +81,8 @@ def _asked(cell: Any) -> list[ast.Call]:
 
 
 def _right(output: Any) -> Sealed:
+    from lib.report.exercises import Sealed
+
     kept = output.metadata["exercise"]
     shape = kept["shape"]
     return Sealed(None if shape is None else tuple(shape), kept["tolerance"], kept["digests"])
@@ -114,6 +118,8 @@ def _field(call: ast.Call, right: Sealed) -> Any:
 def teaching(names: list[str], sources: Path, run: Path) -> str:
     """A table for teachers: chapters, minutes to read and to run, exercises and their minutes, and
     the sum of these."""
+    from pipeline import home
+
     rows = []
     for name in names:
         notebook = dependencies.read(sources / f"{name}.ipynb")

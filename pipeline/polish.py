@@ -37,6 +37,12 @@ CHANGES = (
     (r"<th>", '<th scope="col">'),
     # The site's script makes a stop for the tab key of what does scroll, and gives it a name.
     (r'<div class="bk-scroll" tabindex="0">', '<div class="bk-scroll">'),
+    # A box alone does not say where it looks.
+    (
+        r"<h1>Search</h1>",
+        "<h1>Search</h1>\n    <p>In all chapters, claims, rules and appendices; "
+        "where the glossary explains the word, its definition comes first.</p>",
+    ),
     # A picture has one name, that of the element around it.
     (r'<svg (?=[^>]*class="marks")', '<svg aria-hidden="true" '),
 )

@@ -164,13 +164,6 @@ def data(found: Sequence[Column]) -> str:
     return out.getvalue()
 
 
-def left(runs: Path, but: str) -> list[Path]:
-    """The records of all other profiles, on which this page depends."""
-    kinds = ("claims", "of_model", "provenance")
-    found = (path for kind in kinds for path in runs.glob(f"*/results/*/{kind}.json"))
-    return sorted(path for path in found if path.parents[2].name != but)
-
-
 def _lines(profile: str, model: str, row: Row) -> list[list[Any]]:
     """A claim's lines: of the part that stands for it, one a null."""
     said = [row["id"], profile, model, row["verdict"]]

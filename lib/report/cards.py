@@ -40,7 +40,7 @@ def card(row: dict[str, Any], note: str | None = None) -> str:
     and folded below them the rules and their past. That on a reader's model names it, and is no
     place that other pages lead to."""
     own = row.get("own", False)
-    reason = f'<p class="bk-note">{html.escape(note)}</p>' if note else ""
+    reason = f'<p class="bk-note">{_coded(note)}</p>' if note else ""
     style = f"bk-verdict bk-{row['verdict'].replace(' ', '-')}"
     place = "of-model" if "model" in row else "claim"
     return (
@@ -122,8 +122,11 @@ def revised(row: dict[str, Any]) -> bool:
 
 def _sentence(measure: str) -> str:
     """A measure as a sentence, with its code set as code."""
-    text = html.escape(f"{measure[0].upper()}{measure[1:]}.")
-    return CODE.sub(r"<code>\1</code>", text)
+    return _coded(f"{measure[0].upper()}{measure[1:]}.")
+
+
+def _coded(text: str) -> str:
+    return CODE.sub(r"<code>\1</code>", html.escape(text))
 
 
 def _value(null: dict[str, Any]) -> str:

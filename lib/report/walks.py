@@ -122,7 +122,7 @@ def _course(course: pd.DataFrame, model: play.Control, moment: play.Control) -> 
     ends = [float(course[told].min(axis=None)), float(course[told].max(axis=None))]
     line = base.transform_fold(told, ["quantity", "nats"]).encode(
         x=alt.X("step:Q", axis=alt.Axis(format=",~f")),
-        y=alt.Y("nats:Q", title="nats", scale=alt.Scale(domain=ends)),  # the same of all models
+        y=alt.Y("nats:Q", title="nats", scale=alt.Scale(domain=ends, nice=True)),  # of all models
         color=alt.Color("quantity:N", scale=colors(told), title=None),
     )
     here = play.shown(line, moment)
@@ -152,34 +152,24 @@ def _map(
 
 def _looks(looks: pd.DataFrame, words: Sequence[str], chosen: list[play.Control]) -> alt.Chart:
     """The attention of the head that looks at the chosen moment, as far as it is not nothing."""
-    names = dict(zip(looks.model, looks.name, strict=True))
-    title = f"'where head ' + {json.dumps(names)}[{chosen[0].param.name}] + ' looks'"
-    shown = play.shown(alt.Chart(looks), *chosen)
+    names = json.dumps(dict(zip(looks.model, looks.name, strict=True)))
+    title = alt.expr(f"'where head ' + {names}[{chosen[0].param.name}] + ' looks'")
+    shown = play.shown(alt.Chart(looks, title=alt.Title(title, fontSize=12)), *chosen)
     shown = shown.transform_flatten(["query", "key", "attention"])
-    labels = alt.Axis(
-        labelExpr=f"{json.dumps(list(words))}[datum.value]", labelFontSize=9, ticks=False
-    )
+    token = json.dumps(list(words))
     for side in ("query", "key"):
-        said = f"datum.{side} + ' ' + {json.dumps(list(words))}[datum.{side}]"
+        said = f"datum.{side} + ' ' + {token}[datum.{side}]"
         shown = shown.transform_calculate(**{f"{side} token": said})
-    places = alt.Scale(domain=[*range(len(words))], paddingInner=0)
-    size = WIDTH - MAP - 2 * AXES - 30
-    return (
-        shown.mark_rect()
-        .encode(
-            x=alt.X("key:O", title="key (looked at)", axis=labels, scale=places),
-            y=alt.Y("query:O", title="query (looks)", axis=labels, scale=places),
-            color=alt.Color(
-                "attention:Q",
-                scale=alt.Scale(scheme="viridis", domain=[0, 1]),
-                legend=alt.Legend(orient="bottom"),
-            ),
-            tooltip=["query token:N", "key token:N", alt.Tooltip("attention:Q", format=".2f")],
-        )
-        .properties(
-            title=alt.Title(alt.expr(title), fontSize=12),
-            width=size,
-            height=size,
-            view=alt.ViewBackground(fill=ZERO),
-        )
+    sides = {
+        "axis": alt.Axis(labelExpr=f"{token}[datum.value]", labelFontSize=9, ticks=False),
+        "scale": alt.Scale(domain=[*range(len(words))], paddingInner=0),
+    }
+    color = alt.Color("attention:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]))
+    marks = shown.mark_rect().encode(
+        x=alt.X("key:O", title="key (looked at)", **sides),
+        y=alt.Y("query:O", title="query (looks)", **sides),
+        color=color.legend(orient="bottom"),
+        tooltip=["query token:N", "key token:N", alt.Tooltip("attention:Q", format=".2f")],
     )
+    size = WIDTH - MAP - 2 * AXES - 30
+    return marks.properties(width=size, height=size, view=alt.ViewBackground(fill=ZERO))

@@ -15,7 +15,7 @@ from pypdf import PdfReader
 from selenium.webdriver.common.by import By
 
 from lib.report import exercises
-from pipeline import editions, paper
+from pipeline import downloads, editions, paper
 from tests.book import project
 from tests.book.browsing import visit
 
@@ -107,7 +107,7 @@ def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
     seal = "exercises.Sealed((), 0.1, '0123abcd')"
     assert made.source == f"predictions.check(guess, outcome, {seal}, low='More.');"
     assert "running notebook" in made.outputs[0].data["text/markdown"]
-    assert (made.metadata.get(editions.COMPUTES) == code) is (edition != editions.STUDENT)
+    assert (made.metadata.get(downloads.COMPUTES) == code) is (edition != editions.STUDENT)
 
 
 def test_teachers_are_told_of_exercises_that_there_are():
@@ -160,7 +160,7 @@ def test_a_downloaded_notebook_computes_what_it_checks(site):
     cells = [c for c in nbformat.read(site / SOURCE, 4).cells if c.cell_type == "code"]
     (check,) = [c for c in cells if editions.CHECK in c.source]
     assert (
-        "A.mean" in check.source and not check.outputs and editions.COMPUTES not in check.metadata
+        "A.mean" in check.source and not check.outputs and downloads.COMPUTES not in check.metadata
     )
 
 

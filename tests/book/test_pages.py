@@ -27,6 +27,7 @@ from pipeline import (
     numbers,
     pages,
     polish,
+    quotes,
     serve,
 )
 
@@ -297,3 +298,27 @@ def test_text_is_served_compressed_and_unchanged(tmp_path):
 class Quiet(serve.Handler):
     def log_message(self, *_: object) -> None:
         pass
+
+
+# --- what is light ---
+
+
+def test_a_static_chart_keeps_what_is_seen_of_it_and_nothing_else():
+    mark = '<path aria-label="x: 1" role="graphics-symbol" aria-roledescription="line mark" d="{}" '
+    mark += 'stroke="#0072b2" stroke-width="1.25" opacity="{}"></path>'
+    chart = '<svg class="marks" viewBox="0 0 9.125 9">{}</svg>'
+    outside = '<p role="note" aria-label="1.234" class="d">1.234</p>'
+    made = polish.page(chart.format(mark.format("M1.234,5L-6.789,0.05", "1")) + outside)
+    kept = '<path d="M1.2,5L-6.7,0.0" stroke="#0072b2" stroke-width="1.25"></path>'
+    assert made == chart.format(kept).replace("<svg ", '<svg aria-hidden="true" ') + outside
+    assert 'opacity="0.25"' in polish.page(chart.format(mark.format("M1,1", "0.25")))
+
+
+def test_the_search_quotes_the_text_of_a_page_with_its_places():
+    page = '<title>T</title><article class="bd-article"><section id="a"><h1>Title</h1><p>Some '
+    page += '<em>null</em>, here.</p><div class="bk-folds"><p>CSV</p></div>'
+    page += '<svg class="marks"><text>9</text></svg><script>{}</script></section></article> Menu'
+    said = quotes.text(page)
+    assert "Some null, here." in said and '<section id="a">' in said
+    assert 'class="bk-folds"' in said and not [w for w in ("svg", "9", "{}", "Menu") if w in said]
+    assert quotes.text("<p>a page without a text</p>") == ""

@@ -1,10 +1,15 @@
-"""Every model is trained once, the longest jobs first, and none outlasts the longest run."""
+"""Every model is trained once, the longest jobs first, and none outlasts the longest run;
+and a build itself starts at once."""
+
+import subprocess
+import sys
 
 import pytest
 
 from lib import profiles
 from lib.models.recipes import RECIPES
 from pipeline import schedule
+from tests.book.project import ROOT
 
 
 @pytest.mark.parametrize("seeds", [[0], [3, 4, 5], list(range(10))])
@@ -29,3 +34,14 @@ def test_short_runs_share_a_process_and_no_models_need_none():
 def test_an_unknown_recipe_is_named():
     with pytest.raises(ValueError, match=r"No recipe 'two_layers'.*two_layer"):
         schedule.jobs(profiles.Profile(), ["two_layers"])
+
+
+def test_a_build_starts_without_a_large_library():
+    """They take seconds to import, each time that anybody builds."""
+    lines = (ROOT / "Snakefile").read_text().splitlines()
+    own = [line for line in lines if line.startswith(("from lib", "from pipeline"))]
+    asked = "print(sorted({'torch', 'pandas', 'nnsight', 'IPython'} & set(sys.modules)))"
+    code = "\n".join([*own, "import sys, pipeline.build, pipeline.serve, pipeline.clean", asked])
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert len(own) > 2 and said.stdout == "[]\n"

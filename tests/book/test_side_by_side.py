@@ -114,7 +114,7 @@ def test_the_same_cells_come_as_csv(tmp_path):
 def test_the_page_depends_on_the_records_of_all_other_profiles(tmp_path):
     finish(tmp_path, "embedded", 0.9)
     finish(tmp_path, "alpha", 0.2, model="x/y")
-    names = {(p.parents[2].name, p.name) for p in scoreboard.left(tmp_path, "embedded")}
+    names = {(p.parents[2].name, p.name) for p in dependencies.others(tmp_path, "embedded")}
     assert names == {("alpha", f"{kind}.json") for kind in ("claims", "of_model", "provenance")}
 
 

@@ -122,6 +122,32 @@ def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     assert "above 0.45" in rules.select_one("details.bk-past").text
 
 
+def headless(site: Path) -> dict[str, list[str]]:
+    """Pages whose head lacks something, and what: a title that no other page has, said once, and
+    what a search engine or a link to the page shows of it."""
+    wrong: dict[str, list[str]] = {}
+    seen = set()
+    for path in pages(site):
+        if path.name == "index.html":  # leads to the home page
+            continue
+        head = soup(path).head
+        said = {tag.get("property") or tag.get("name"): tag["content"] for tag in head("meta")[2:]}
+        title, _, book = head.title.text.partition(" — ")
+        needed = {"og:title", "og:site_name", "og:type", "description", "og:description"}
+        if path.name in {"search.html", "genindex.html"}:  # they have no text of their own
+            needed -= {"description", "og:description"}
+        lacking = sorted(name for name in needed if not said.get(name, "").strip())
+        lacking += ["a title of its own"] if head.title.text in seen or title == book else []
+        lacking += ["one title"] if len(head("title")) != 1 or said["og:title"] != title else []
+        seen.add(head.title.text)
+        wrong |= {path.name: lacking} if lacking else {}
+    return wrong
+
+
+def test_each_page_says_its_name_and_what_it_is_about(site):
+    assert len(pages(site)) > 8 and not headless(site)
+
+
 def test_each_page_has_one_title_and_a_description_of_its_own(site):
     heads = {p.name: soup(p).head for p in pages(site) if p.name != "index.html"}
     titles = [head.title.text for head in heads.values()]
@@ -303,6 +329,11 @@ def test_the_search_finds_a_definition_first_and_quotes_its_text(browser, addres
     said = [line.text for line in quoted]
     assert any("diagonal" in line for line in said)
     assert not [line for line in said if ".pdf" in line or "Contents" in line]
+    fetched = browser.execute_script(
+        "return performance.getEntriesByType('resource').map(one => one.name)"
+    )
+    assert [name for name in fetched if name.endswith("01_tiny.txt")]
+    assert not [name for name in fetched if name.endswith(".html")]  # which holds its charts too
 
 
 def tip(browser):

@@ -143,3 +143,9 @@ def test_shares_of_universes():
     assert relation_universes.share(counted, "s", 0).value == 0.75
     assert relation_universes.former_share(counted, "s", 0).value == 1
     assert relation_universes.possible(counted) == 0.75
+
+
+def test_the_richest_result_is_not_the_most_right_one():
+    rows = pd.DataFrame({"planted found": [4, 3, 4], "others flagged": [0, 9, 8]})
+    richest = relation_universes.most_lenient(rows)
+    assert richest["others flagged"] == 9 and richest["share planted"] == 0.25

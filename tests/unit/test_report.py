@@ -212,7 +212,8 @@ def test_numbers_are_glued_and_not_shown(book, shown):
 
 def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
     said = book.claim("O901", estimates(0.9, 0.8, 0.7), note="Said so.")
-    book.not_testable("O902", "No model.")
+    book.not_testable("O902", "No `model`.")
+    assert "No <code>model</code>." in shown[1][0]
     assert not (book.directory / "claims.json").exists()
     book.close()
     rows = json.loads((book.directory / "claims.json").read_text())

@@ -98,6 +98,16 @@ def test_the_interval_of_a_rank_correlation():
     assert 0.1 < high - low < 0.4
 
 
+def test_a_correlation_within_groups_leaves_out_what_differs_between_them():
+    group = torch.arange(2).repeat_interleave(4)
+    a = torch.tensor([1.0, 2, 3, 4, 11, 12, 13, 14])
+    b = torch.tensor([4.0, 3, 2, 1, 24, 23, 22, 21])
+    assert ours.spearman(a, b) > 0.4
+    assert ours.spearman_within(a, b, group) == pytest.approx(-1)
+    b[4:] = b[4:].flip(0)
+    assert ours.spearman_within(a, b, group) == pytest.approx(0)
+
+
 def test_auc_is_one_for_a_perfect_separator_a_half_for_none_and_counts_ties_half():
     score = torch.tensor([3.0, 2.0, 1.0, 0.0])
     up = torch.tensor([True, True, False, False])

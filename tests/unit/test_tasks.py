@@ -55,6 +55,21 @@ def test_a_run_that_never_falls_below_the_mark_is_unfinished(planted):
     assert tasks.unfinished([planted, dataclasses.replace(planted, curves=late)]) == 5
 
 
+class LoneHeads(tasks.Tasks):
+    """A seed in which each head learns faster than the next; in seed 1 the first two the other way
+    round."""
+
+    def lone(self, head: int) -> learning.Curve:
+        place = 1 - head if self.seed and head < 2 else head
+        return straight(0.02 / (place + 1))
+
+
+def test_luck_is_counted_over_pairs_that_agree_in_every_seed():
+    one, other = (LoneHeads(seed, {}, (straight(0.1), straight(0.1)), {}) for seed in (0, 1))
+    assert tasks.by_luck([one]) == 0.5  # of two different heads one is the later
+    assert tasks.by_luck([one, other]) == pytest.approx(27 / 56)
+
+
 def test_dealt_anew_the_orders_agree_by_chance(planted):
     chance = tasks.dealt_anew(planted, np.random.default_rng(0))
     assert 0.35 < float(chance.value) < 0.65
