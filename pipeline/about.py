@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lib import files
+from lib.report import say
 
 
 def section(results: Path, chapters: list[str], config: Path) -> str:
@@ -23,20 +24,22 @@ def section(results: Path, chapters: list[str], config: Path) -> str:
     place = f" <{address}>." if (address := repository(config)) else ""
     lines = [
         f"{authors}. {book['license']} licence.{f' Repository:{place}' if place else ''}",
-        _made(records, made),
+        _made(records),
         f"To cite: {authors}, *{book['title']}*, version {book['version']}, {made[:4]}.{place} "
         "Please cite the papers that it reproduces too; they are in [](bibliography.md).",
     ]
     return "".join(f"- {line}\n" for line in lines)
 
 
-def _made(records: list[dict[str, Any]], made: str) -> str:
-    """Date, commit and cost of the run that a site shows."""
+def _made(records: list[dict[str, Any]]) -> str:
+    """Dates, commits and cost of the run that a site shows."""
+    days = say.listed(sorted({record["finished"][:10] for record in records}))
     minutes = sum(record["wall_seconds"] for record in records) / 60
     commits = sorted({str(record["commit"])[:10] for record in records if record["commit"]})
-    source = f", from commit {', '.join(commits)}" if commits else ""
+    of = "commit" if len(commits) == 1 else "commits"
+    source = f", from {of} {say.listed(commits)}" if commits else ""
     return (
-        f"The chapters of this site were executed by {made}{source}; together they ran for "
+        f"The chapters of this site were executed on {days}{source}; together they ran for "
         f"{max(1, round(minutes))} minutes of one core, after the models had been trained."
     )
 

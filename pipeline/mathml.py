@@ -23,6 +23,7 @@ DIGITS = re.compile(r"\\([td]?frac)\s*(\d)\s*(\d)")
 FUNCTION = re.compile(
     r"(</m(?!o>|space>)\w+>\s*)?(<mi>\w+</mi>\s*<mo>&ApplyFunction;</mo>)(\s*<mo[^>]*>\()?"
 )
+BRACE = re.compile(r"<mo>([{}])</mo>")  # of a set; TeX stretches none of them
 THIN = '<mspace width="0.1667em"></mspace>'
 LOG = logging.getLogger(__name__)
 _ = get_translation("sphinx")
@@ -47,12 +48,14 @@ def convert(formula: str, block: bool, place: Any = None) -> str:
 
 
 def spaced(mathml: str) -> str:
-    """MathML with the spaces of TeX around names of functions, and stars that do not fly."""
+    """MathML with the spaces of TeX around names of functions, braces as high as their letters, and
+    stars that do not fly."""
 
     def told(found: re.Match[str]) -> str:
         before, name, bracket = found[1], found[2], found[3]
         return (before + THIN if before else "") + name + (bracket or THIN)
 
+    mathml = BRACE.sub(r'<mo stretchy="false">\1</mo>', mathml)
     return FUNCTION.sub(told, mathml).replace("<mo>*</mo>", "<mo>\N{ASTERISK OPERATOR}</mo>")
 
 

@@ -43,6 +43,8 @@ CHANGES = (
         "<h1>Search</h1>\n    <p>In all chapters, claims, rules and appendices; "
         "where the glossary explains the word, its definition comes first.</p>",
     ),
+    # The link is the name of the exercise, without the space before it.
+    (r"Solution to(<a [^>]*>) ", r"Solution to \1"),
     # A picture has one name, that of the element around it.
     (r'<svg (?=[^>]*class="marks")', '<svg aria-hidden="true" '),
 )

@@ -52,7 +52,7 @@ def _counts(found: Iterable[Row]) -> str:
     lines = []
     for name, rows in groups(found):
         kind = "" if name == OWN else f" {'claim' if len(rows) == 1 else 'claims'}"
-        lines.append(f"- **{name}**: {len(rows)}{kind} judged in this run; {in_words(rows)}.")
+        lines.append(f"{len(rows)}{kind} judged in this run; {in_words(rows)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -155,11 +155,29 @@ def _full_row(row: Row) -> list[str]:
     return [
         f'<a href="#rule-{row["id"]}">{row["id"]}</a>',
         badge(row) + chip(row),
-        html.escape(row["statement"]) + contest(row),
-        html.escape(cards.value(row) if part else row.get("why", "–")),
+        html.escape(row["statement"]) + contest(row) + _why(row),
+        _measured(part) if part else "–",
         _nulls(part, row["own"]) if part else "–",
         f'<a href="chapters/{row["chapter"]}.html#claim-{row["id"]}">{chapter}</a>',
     ]
+
+
+def _why(row: Row) -> str:
+    """Why a claim could not be judged, on a line of its own."""
+    why = row.get("why")
+    return f'<br><span class="bk-small">{_coded(why)}</span>' if why else ""
+
+
+def _coded(text: str) -> str:
+    """A text with its code set as code."""
+    return cards.CODE.sub(r"<code>\1</code>", html.escape(text))
+
+
+def _measured(part: Row) -> str:
+    """A number with its interval, and what its rule asks for."""
+    asked = f"{part['side']} {part['tolerance']:g} {part['unit']}".strip()
+    said = f'<span class="bk-small">asked: {html.escape(asked)}</span>'
+    return f"{html.escape(cards.value(part))}<br>{said}"
 
 
 def _nulls(part: Row, own: bool) -> str:
@@ -175,7 +193,7 @@ def _claim(claim: claims.Claim, row: Row | None) -> str:
     Without a blank line, at which MyST would end the HTML."""
     title = badge(row) if row else "<em>not judged in this run</em>"
     title += f' <span class="bk-chip">{cards.REVISED}</span>' if row and cards.revised(row) else ""
-    why = f"<p>{html.escape(row['why'])}</p>" if row and row.get("why") else ""
+    why = f"<p>{_coded(row['why'])}</p>" if row and row.get("why") else ""
     judged = row["parts"] if row else {}
     rows = [_part(name, rule, judged.get(name), claim.own) for name, rule in claim.parts.items()]
     head = ("Part", "Verdict", "Measured", "The same rule on a null", "The rule")

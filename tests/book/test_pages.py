@@ -167,6 +167,11 @@ def test_headings_of_tables_say_what_they_head_and_empty_ones_are_none():
     assert made == '<tr><th scope="col">a</th><td></td><td></td></tr>'
 
 
+def test_the_link_of_a_solution_is_the_name_of_its_exercise():
+    made = polish.page('Solution to<a class="reference" href="#x"> Exercise 7</a>')
+    assert made == 'Solution to <a class="reference" href="#x">Exercise 7</a>'
+
+
 def test_the_script_of_all_icons_is_gone_and_the_others_stay():
     kept = '<script defer src="_static/scripts/bootstrap.js"></script>'
     script = '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>'
@@ -203,6 +208,7 @@ def test_names_of_functions_stand_apart_as_in_tex():
     assert said(r"0.4 \ln 2") == f"<mn>0.4</mn>{thin}{name}{thin}<mn>2</mn>"
     assert said(r"\ln (2)").startswith(f'{name}<mostretchy="false">(')
     assert said(r"-\ln p") == f"<mo>−</mo>{name}{thin}<mi>p</mi>"
+    assert said(r"\{x\}") == '<mostretchy="false">{</mo><mi>x</mi><mostretchy="false">}</mo>'
     assert said("a^*") == "<msup><mi>a</mi><mo>∗</mo></msup>"
 
 

@@ -107,7 +107,7 @@ def test_figures_offer_caption_description_data_and_provenance(site):
 def test_the_home_page_has_the_verdicts_and_the_rules_page_the_rules(site):
     """Each verdict beside its nearest null, marked where its rule was changed."""
     home, rules = soup(site / "intro.html"), soup(site / "claims.html")
-    counts = "Olsson et al. 2022: 2 claims judged in this run; 1 reproduced, 1 not testable here."
+    counts = "2 claims judged in this run; 1 reproduced, 1 not testable here."
     assert counts in rules.text
     assert "1 reproduced, 1 not testable here" in home.select_one(".bk-bar-label").text
     cards = [[line.text for line in card.select("p")] for card in home.select(".bk-card")]
@@ -167,7 +167,7 @@ def test_what_is_not_there_is_not_in_the_menu(site):
 def test_the_home_page_says_whose_book_it_is_and_from_what_it_was_made(site):
     about = soup(site / "intro.html").find(id="about-the-book").text
     assert "MIT licence" in about and "To cite: The authors of the book" in about
-    assert re.search(r"executed by \d{4}-\d\d-\d\d", about) and "of one core" in about
+    assert re.search(r"executed on \d{4}-\d\d-\d\d", about) and "of one core" in about
 
 
 def test_a_downloaded_chapter_says_what_it_needs_and_has_its_numbers(site):

@@ -66,7 +66,7 @@ def found() -> dict[str, dict]:
         "R3": judged(CLAIMS["R3"], {"all": 0.9}, 0.8),
         "R4": judged(CLAIMS["R4"], {"all": 0.1}, 0.0),
     }
-    why = {"why": "No such model.", "chapter": "04_some_name"}
+    why = {"why": "No such `model`.", "chapter": "04_some_name"}
     return rows | {"R5": claims.not_testable(CLAIMS["R5"], "No such model.") | why}
 
 
@@ -80,8 +80,8 @@ def test_the_claims_page_counts_papers_and_questions_of_ours_apart(found):
     counts = (
         "4 claims judged in this run; 1 reproduced, 1 partly, 1 undecided, 1 not testable here."
     )
-    assert f"- **Ren et al. 2024**: {counts}" in page
-    assert "- **Questions of ours**: 1 judged in this run; 1 does not hold." in page
+    assert f"## Ren et al. 2024\n\n{counts}" in page
+    assert "## Questions of ours\n\n1 judged in this run; 1 does not hold." in page
 
 
 def test_every_row_has_its_null_and_its_chapter_beside_it(found):
@@ -91,6 +91,8 @@ def test_every_row_has_its_null_and_its_chapter_beside_it(found):
     assert rows["R2"][1] == "partly: 1 of 2 parts rule revised"
     assert rows["R3"][1] == "undecided" and rows["R3"][-2] == "untrained: reproduced (0.8)"
     assert rows["R5"][1] == "not testable here" and rows["R5"][-2] == "–"
+    assert rows["R1"][3] == "0.9 [0.8, 1] asked: above 0.5"
+    assert rows["R5"][2:4] == ["Statement of R5. No such model .", "–"]
 
 
 def test_the_home_page_has_a_bar_a_paper_and_the_findings_it_names(found, tmp_path):
@@ -184,7 +186,7 @@ def test_the_claims_page_has_parts_nulls_rates_and_the_past(found):
     assert "half of what the paper has" not in past  # the reason of today's tolerance
     assert page.index("## Ren et al. 2024") < page.index("## Questions of ours") < page.index("R4")
     assert all(soup.find(id=f"rule-{name}") for name in CLAIMS)
-    assert "No such model." in page and "A question of ours" in page
+    assert "No such <code>model</code>." in page and "A question of ours" in page
 
 
 def test_what_no_paper_claimed_holds_or_does_not(found):
