@@ -45,6 +45,7 @@ def specification_curve(
     for menu in menus:
         kept = kept.transform_filter(f"{menu.param.name} === '{ALL}' || {menu.rows}")
     kept = kept.transform_window(place="row_number()", sort=[alt.SortField("order")])
+    kept = kept.transform_joinaggregate(alike="count()", groupby=[kind])
     curve = _curve(kept, rows, value, levels or {}, scale)
     made = alt.vconcat(curve, _matrix(kept, frame, choices), spacing=4, data=rows)
     return made.add_params(*(menu.param for menu in menus))
@@ -79,23 +80,26 @@ def _curve(
     room = alt.Scale(type=scale, nice=False, padding=8)
     y = alt.Y(f"{value}:Q", title=columns.title(value), scale=room)
     dots = kept.mark_circle(size=24, opacity=1, aria=False).encode(
-        x=alt.X("place:Q", axis=None, scale=_places()), y=y, tooltip=columns.tooltip(rows)
+        x=alt.X("place:Q", axis=None, scale=_places()),
+        y=y,
+        order=alt.Order("alike:Q", sort="descending"),  # what is rare lies on top
+        tooltip=columns.tooltip(rows),
     )
     median = kept.transform_aggregate(median=f"median({value})").encode(
         y=alt.Y("median:Q", title=columns.title(value)), color=alt.value("currentColor")
     )
     said = median.transform_calculate(told="'median ' + format(datum.median, '.2~f')")
-    layers = [median.mark_rule(), dots, _label(said, "left").encode(text="told:N")]
+    layers = [median.mark_rule(), dots, _label(said, "right").encode(text="told:N")]
     for name, level in levels.items():
         line = alt.Chart().transform_aggregate(n="count()").encode(y=alt.datum(level))
-        text = _label(line, "right").encode(text=alt.value(name))
+        text = _label(line, "left").encode(text=alt.value(name))
         layers += [line.mark_rule(strokeDash=[4, 4]), text]
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
 def _label(line: alt.Chart, end: Literal["left", "right"]) -> alt.Chart:
     """Where no dot is: above its line at the left, where values are small, below it at the
-    right."""
+    right. Median and levels take other ends, or one line would strike out the other's name."""
     left = end == "left"
     mark = line.mark_text(
         align=end, baseline="bottom" if left else "top", dx=4 if left else -4, dy=-2 if left else 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import pandas as pd
@@ -51,6 +52,22 @@ def test_the_picture_shows_every_choice_of_every_universe_and_the_median(univers
     assert matrix.count("<path") == len(universes) * len(CHOICES)
     assert "median 1<" in svg and "most relations<" in svg
     assert all(f">{name}<" in svg for name in ("gate", "forward", "10th token"))
+
+
+def test_no_line_strikes_out_a_name_and_the_rare_kind_lies_on_top(universes):
+    near = universes.assign(relations=[3.0, 4, 4, 0, 7, 3])  # the median, 3.5, is next to a level
+    chart = multiverse.specification_curve(
+        near, "relations", CHOICES, "universe", levels={"most relations": 4}
+    )
+    svg = markup.html(chart, "a", "b").split("<script")[0]
+    ends = {
+        name: re.search(rf'text-anchor="(\w+)"[^>]*>{name}', svg)[1]
+        for name in ("median 3.5", "most relations")
+    }
+    assert ends == {"median 3.5": "end", "most relations": "start"}
+    dots = svg.split("mark-symbol role-mark")[1].split("</g>")[0]
+    colors = re.findall(r'<path[^>]*fill="([^"]+)"', dots)
+    assert len(colors) == len(near) and colors.count(colors[-1]) == 1
 
 
 def test_universes_that_make_the_same_choices_are_refused(universes):
