@@ -36,7 +36,7 @@
     } else if (typeof spec.width === "number") {
       resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
     }
-    var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20 };
+    var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20, titleLimit: room - axis };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
     return spec;
   }
