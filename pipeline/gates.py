@@ -23,7 +23,10 @@ from pipeline import dependencies
 OWN = "|".join(
     re.escape(f"{place}/") for place in (files.ROOT, Path.home(), sys.prefix) if len(str(place)) > 1
 )
-MACHINE_PATH = re.compile(rf"(?:{OWN}|/home/|/Users/|/root/|[A-Z]:\\\\Users\\\\)[\w.-]+")
+# A warning of a notebook's own cell names the file that its kernel made of it.
+MACHINE_PATH = re.compile(
+    rf"(?:{OWN}|[/\\\\]ipykernel_|/home/|/Users/|/root/|[A-Z]:\\\\Users\\\\)[\w.-]+"
+)
 
 
 class GateError(Exception):

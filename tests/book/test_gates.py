@@ -171,7 +171,14 @@ def test_a_chapter_that_does_not_exist_and_all_problems_at_once(chapter):
 
 @pytest.mark.parametrize(
     "path",
-    ["/home/ada/book", "/Users/ada/book", "/root/book", "C:\\Users\\ada", f"{sys.prefix}/lib"],
+    [
+        "/home/ada/book",
+        "/tmp/ipykernel_876/155.py",
+        "/Users/ada/book",
+        "/root/book",
+        "C:\\Users\\ada",
+        f"{sys.prefix}/lib",
+    ],
 )
 def test_a_path_of_the_machine_in_an_output(chapter, path):
     executed(
