@@ -87,9 +87,8 @@ def _type(annotation: Any) -> str:
         return "one of " + ", ".join(map(str, inside))
     if origin in (typing.Union, types.UnionType):
         return " or ".join("nothing" if part is type(None) else _type(part) for part in inside)
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
-        annotation.__name__, annotation.__name__
-    )
+    named = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    return (named | {"dict": "names and values"}).get(annotation.__name__, annotation.__name__)
 
 
 def _bounds(metadata: Any) -> str:

@@ -190,9 +190,8 @@ def starts(pdf: PdfReader, pages: list[str]) -> dict[str, int]:
 def finished(pdf: PdfReader, front: PdfReader, heads: list[str], author: str) -> bytes:
     """The PDF with its author, the sheets of `front` in the place of its first ones, whose links
     stay, and bookmarks that say what the headings say: Chromium says twice what it moves to the
-    next sheet, and drops a space where a line ends."""
-    known = {_squeezed(head): head for head in heads}
-    known |= {2 * short: head for short, head in known.items()}
+    next sheet, all of a heading or its first lines, and drops a space where a line ends."""
+    known = {said: head for head in heads for said in _ways(head)}
     writer = PdfWriter(clone_from=pdf)
     for mark in _marks(writer.root_object["/Outlines"].get_object()):
         said = known.get(_squeezed(mark["/Title"]), mark["/Title"])
@@ -204,6 +203,14 @@ def finished(pdf: PdfReader, front: PdfReader, heads: list[str], author: str) ->
     made = io.BytesIO()
     writer.write(made)
     return made.getvalue()
+
+
+def _ways(head: str) -> list[str]:
+    """What a bookmark may say of a heading, without spaces: its first words twice, from none of
+    them to all."""
+    words = head.split()
+    cuts = ("".join(words[:count]) for count in range(len(words) + 1))
+    return [cut + "".join(words) for cut in cuts]
 
 
 def _squeezed(text: str) -> str:

@@ -180,7 +180,7 @@ def _lines(profile: str, model: str, row: Row) -> list[list[Any]]:
 INTRO = """\
 Every profile that has been built here is a column, this site's first; `make book PROFILE=name` adds
 one, and the next build of this site shows it.
-A cell has the verdict, what was measured with its 95 % interval, and below it what the same code
+A cell has the verdict, what was measured with its 95 % interval, and below it what the same code
 measures where there is nothing to find.
 Profiles that train the book's own models for less than half as long as they need are left out.
 

@@ -3,6 +3,7 @@ default one."""
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,8 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from pypdf import PdfReader
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import NameObject, StreamObject
 from selenium.webdriver.common.by import By
 
 from lib.report import exercises
@@ -209,6 +211,20 @@ def test_each_page_of_the_book_has_a_bookmark_in_order(pdf, printed):
         said.append(head.text)
     assert list(marks(pdf)) == said and "1. A tiny chapter" in said
     assert len(pdf.pages) > len(said) and list(marks(pdf).values()) == sorted(marks(pdf).values())
+
+
+@pytest.mark.parametrize("said", ["A headof two lines", "A headA headof two lines", 2 * "A head"])
+def test_a_bookmark_says_once_what_chromium_says_twice(said):
+    """Of a heading that moves to the next sheet it says the first line twice, or all of it."""
+    writer = PdfWriter()
+    sheet = writer.add_blank_page(100, 100)
+    sheet[NameObject("/Contents")] = writer._add_object(StreamObject())
+    writer.add_outline_item(said, 0)
+    printed = io.BytesIO()
+    writer.write(printed)
+    heads, reader = ["A head of two lines", "A head", "Another"], PdfReader(printed)
+    told = PdfReader(io.BytesIO(paper.finished(reader, reader, heads, "us"))).outline
+    assert [mark.title for mark in told] == ["A head" if said == 2 * "A head" else heads[0]]
 
 
 def test_the_contents_name_the_sheet_on_which_a_page_begins(pdf):
