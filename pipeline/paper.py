@@ -165,7 +165,13 @@ def printed(program: str, text: str, run: Path) -> PdfReader:
         command += ["--no-sandbox"] if os.geteuid() == 0 else []  # which root cannot have
         command += ["--no-pdf-header-footer", "--generate-pdf-document-outline"]
         command += [f"--print-to-pdf={pdf}", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(
+                f"{program} did not print the book in {MINUTES:g} minutes: it may need more memory "
+                "than there is. Free some, and run `make pdf` again."
+            ) from None
         if done.returncode or not pdf.is_file():
             raise RuntimeError(f"{program} did not print the book:\n{done.stderr[-2000:]}")
         return PdfReader(io.BytesIO(pdf.read_bytes()))

@@ -27,6 +27,12 @@ EXCLUSIONS: dict[str, tuple[relation_index.Exclusion, ...]] = {
     "places out": ("self", "previous", "first"),
 }
 CHOICES = ["gate", "sharpness", "left out", "input", "averaging"]
+AS_PRINTED = {  # beside the ratio of the gate
+    "gate": "forward",
+    "input": "current",
+    "left out": "nothing out",
+    "averaging": "pooled",
+}
 NULLS: dict[str, tuple[str, ...]] = {
     "10th token": ("fake",),
     "any token": ("anywhere",),
@@ -198,6 +204,13 @@ def means(counted: Iterable[pd.DataFrame], averaging: str) -> pd.DataFrame:
     rows = pd.concat(counted).query("row == 0 and averaging == @averaging")
     keys = [*CHOICES, "null"]
     return rows.groupby(keys, sort=False).relations.mean().reset_index()
+
+
+def as_printed(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are the paper's own universe: its choices, with whichever null."""
+    return (rows[list(AS_PRINTED)] == pd.Series(AS_PRINTED)).all(axis=1) & (
+        rows.sharpness != "argmax"
+    )
 
 
 def strongest(table: pd.DataFrame) -> tuple[str, float]:

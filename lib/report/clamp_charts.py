@@ -30,7 +30,7 @@ CHOSEN = (
 
 def switchboard(frame: pd.DataFrame, left: Mapping[str, str]) -> alt.LayerChart:
     """Loss over sequences of the runs that the switches choose, over a span of its own each, beside
-    an exponential with the same start and learning time (dashed).
+    an exponential that is learnt at the same time (dashed).
 
     frame: sequences, loss, exponential, clamp, seed. left: what to say of each choice.
     """

@@ -13,7 +13,7 @@ from typing import Literal
 import altair as alt
 import pandas as pd
 
-from lib.report import columns
+from lib.report import columns, play
 from lib.report.theme import colors
 
 WIDTH, HEIGHT, ROW = 560, 180, 14
@@ -40,14 +40,14 @@ def specification_curve(
     if frame.duplicated(choices).any():
         raise ValueError(f"Rows of a specification curve repeat the choices {choices}: average.")
     rows = sorted_by(frame[[*choices, value, kind]], value, choices)
-    menus = [_menu(frame[choice], f"chosen_{number}") for number, choice in enumerate(choices)]
+    menus = [_menu(frame[choice]) for choice in choices]
     kept = alt.Chart().encode(color=_color(frame, kind))
-    for choice, menu in zip(choices, menus, strict=True):
-        kept = kept.transform_filter(f"{menu.name} == '{ALL}' || datum['{choice}'] == {menu.name}")
+    for menu in menus:
+        kept = kept.transform_filter(f"{menu.param.name} === '{ALL}' || {menu.rows}")
     kept = kept.transform_window(place="row_number()", sort=[alt.SortField("order")])
     curve = _curve(kept, rows, value, levels or {}, scale)
     made = alt.vconcat(curve, _matrix(kept, frame, choices), spacing=4, data=rows)
-    return made.add_params(*menus)
+    return made.add_params(*(menu.param for menu in menus))
 
 
 def sorted_by(frame: pd.DataFrame, value: str, choices: Sequence[str]) -> pd.DataFrame:
@@ -59,11 +59,9 @@ def sorted_by(frame: pd.DataFrame, value: str, choices: Sequence[str]) -> pd.Dat
     return rows.reset_index(drop=True).assign(order=range(len(rows)))
 
 
-def _menu(values: pd.Series, name: str) -> alt.Parameter:
-    options = [ALL, *values.drop_duplicates()]
-    return alt.param(
-        name, value=ALL, bind=alt.binding_select(options=options, name=f"{values.name} ")
-    )
+def _menu(values: pd.Series) -> play.Control:
+    """A menu that opens at all values of a choice."""
+    return play.menu(pd.Series([ALL, *values], name=values.name))
 
 
 def _color(frame: pd.DataFrame, kind: str) -> alt.Color:

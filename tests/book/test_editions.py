@@ -251,3 +251,9 @@ def test_what_is_missing_is_named_with_its_cure(tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "PROGRAMS", ("chromium-of-no-machine",))
     with pytest.raises(FileNotFoundError, match="install Chromium or Chrome, or name its program"):
         paper.chromium()
+    stuck = tmp_path / "chromium"
+    stuck.write_text("#!/bin/sh\nexec sleep 60\n")
+    stuck.chmod(0o755)
+    monkeypatch.setattr(paper, "MINUTES", 0.01)
+    with pytest.raises(RuntimeError, match="did not print the book in 0.01 minutes"):
+        paper.printed(str(stuck), "<p>a book</p>", tmp_path)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from lib.report import charts, columns, markup, play, theme
 
@@ -251,6 +253,26 @@ def test_every_entry_of_the_dictionary_says_what_a_column_means_and_nothing_else
         assert all(isinstance(text, str) for text in entry.values()), name
 
 
+def test_no_entry_of_the_book_s_own_files_hides_another():
+    """YAML keeps the last of two entries of one name, and says nothing."""
+    files = list(columns.PATH.parent.rglob("*.yml"))
+    assert len(files) > 20
+    for path in files:
+        assert not list(twice(yaml.compose(path.read_text()))), path.name
+
+
+def twice(node: yaml.Node) -> Iterator[str]:
+    """Keys that stand twice in one mapping."""
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value]
+        yield from (name for name in {*names} if names.count(name) > 1 and name != "<<")
+        for _, value in node.value:
+            yield from twice(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from twice(one)
+
+
 def test_no_name_of_a_row_is_cut():
     names = ["as many other heads of the same layer, drawn anew", "0.3 positional copier"]
     rows = pd.DataFrame({"who": names, "loss": [1.0, 2.0], "low": [0.5, 1], "high": [2, 3.0]})
@@ -260,8 +282,8 @@ def test_no_name_of_a_row_is_cut():
 
 
 def test_a_mark_on_the_largest_value_lies_within_the_picture(steps):
-    made = charts.intervals(steps, "loss", "low", "high", "step").to_dict()["layer"]
-    assert all(layer["encoding"]["x"].get("scale", {}).get("padding", 8) for layer in made)
+    ends, _ = charts.intervals(steps, "loss", "low", "high", "step").to_dict()["layer"]
+    assert ends["encoding"]["x"]["scale"]["padding"] > 0
     rows = charts.intervals(steps.assign(kind=steps.seed), "loss", "low", "high", "seed")
     many = charts.intervals(
         steps.assign(kind=steps.seed), "loss", "low", "high", "seed", color="kind"

@@ -39,7 +39,7 @@ def test_each_choice_has_a_menu_of_its_values_that_opens_at_all(universes):
     assert bound["null"]["bind"]["options"] == ["all", "any token", "same class", "10th token"]
     for part in made["vconcat"]:  # the curve and the matrix show the same universes
         text = str(part)
-        assert all(f"{p['name']} == 'all'" in text for p in bound.values())
+        assert all(f"{p['name']} === 'all'" in text for p in bound.values())
 
 
 def test_the_picture_shows_every_choice_of_every_universe_and_the_median(universes):

@@ -149,3 +149,16 @@ def test_the_richest_result_is_not_the_most_right_one():
     rows = pd.DataFrame({"planted found": [4, 3, 4], "others flagged": [0, 9, 8]})
     richest = relation_universes.most_lenient(rows)
     assert richest["others flagged"] == 9 and richest["share planted"] == 0.25
+
+
+def test_the_paper_s_own_universe_stands_once_beside_each_null():
+    universes = relation_universes.universes(PRINTED).values()
+    made = pd.DataFrame([relation_universes.described(one) for one in universes])
+    rows = pd.concat(
+        made.assign(averaging=averaging, null=null)
+        for averaging in ("pooled", "triplets")
+        for null in relation_universes.NULLS
+    )
+    own = rows[relation_universes.as_printed(rows)]
+    assert own.null.tolist() == list(relation_universes.NULLS)
+    assert set(own.averaging) == {"pooled"} and set(own.sharpness) == {"ratio 2.2"}
