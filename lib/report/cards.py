@@ -200,6 +200,11 @@ def in_digits(value: Any) -> str:
 
 
 def short(value: Any) -> str:
+    """As `_digits`, with a minus sign that is one."""
+    return _digits(value).replace("-", "−")
+
+
+def _digits(value: Any) -> str:
     """Three digits, and all of them before the point; what is only rounding of a zero is zero."""
     if abs(value) < 1e-6:
         return "0"

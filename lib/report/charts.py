@@ -137,6 +137,13 @@ def _tokens(side: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def _room(values: pd.Series, padding: int) -> alt.Scale:
+    """A scale on which no mark lies on the edge, and that goes below zero only if the values do."""
+    least, most = values.min(), values.max()
+    from_zero = {"domainMin": 0} if 0 < least < 0.1 * most else {}
+    return alt.Scale(zero=False, nice=True, padding=padding, **from_zero)
+
+
 def scatter(
     frame: pd.DataFrame,
     x: str,
@@ -150,10 +157,9 @@ def scatter(
 ) -> alt.LayerChart:
     """One point per row; hover shows every column. `label` names a column written beside the
     points, and a click on the legend leaves one colour alone."""
-    room = alt.Scale(zero=False, nice=True, padding=10)  # no mark lies on the edge
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", scale=room, title=titled(x), axis=alt.Axis(**axis(x))),
-        y=alt.Y(f"{y}:Q", scale=room, title=titled(y), axis=alt.Axis(**axis(y))),
+        x=alt.X(f"{x}:Q", scale=_room(frame[x], 10), title=titled(x), axis=alt.Axis(**axis(x))),
+        y=alt.Y(f"{y}:Q", scale=_room(frame[y], 10), title=titled(y), axis=alt.Axis(**axis(y))),
     )
     extra: dict[str, Any] = {"tooltip": tooltip(frame)}
     if color:
@@ -247,7 +253,7 @@ def intervals(
             base = base.encode(yOffset=alt.YOffset(f"{color}:N", sort=None))
     else:
         base = base.encode(color=alt.value(PALETTE[0]))
-    room = alt.Scale(zero=False, nice=True, padding=8)  # no mark lies on the edge
+    room = _room(pd.concat([frame[low], frame[high], frame[value]]), 8)
     layers: list[alt.Chart] = [
         base.mark_rule(strokeWidth=2).encode(
             x=alt.X(f"{low}:Q", title=titled(value), scale=room, axis=alt.Axis(**axis(value))),

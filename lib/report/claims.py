@@ -343,7 +343,7 @@ def _part(
     alike += _alarms(verdict, rates)
     return {
         "verdict": UNDECIDED if alike else verdict,
-        "also_on": alike,
+        "also_on": list(dict.fromkeys(alike)),
         **measured(own),
         **rule.model_dump(include={"measure", "unit", "side", "tolerance"}),
         "rule": rule.sentence(),

@@ -64,7 +64,10 @@ def _bars(said: pd.DataFrame, chosen: list[play.Control]) -> alt.LayerChart:
     bars = flat.mark_bar(color=PALETTE[0]).encode(
         x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1])),
         y=alt.Y(
-            "word:N", sort=alt.EncodingSortField("probability", order="descending"), title=None
+            "word:N",
+            sort=alt.EncodingSortField("probability", order="descending"),
+            title=None,
+            axis=alt.Axis(minExtent=60),  # or words longer than those at the opening are cut
         ),
         tooltip=["step:Q", "word:N", alt.Tooltip("probability:Q", format=".3f")],
     )

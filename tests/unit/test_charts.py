@@ -326,3 +326,11 @@ def test_panels_may_hold_layers_of_layers(steps):
     both = alt.layer(line, charts.curves(steps, "step", "loss"), data=steps)
     made = charts.small_multiples(both, "seed").to_dict()
     assert made["spec"]["layer"][1]["layer"][0]["encoding"]["x"]["axis"]["tickCount"] > 1
+
+
+@pytest.mark.parametrize(("least", "begins"), [(1.0, 0), (-1.0, None), (60.0, None)])
+def test_an_axis_of_what_is_above_zero_does_not_go_below_it(least, begins):
+    rows = pd.DataFrame({"kind": ["a", "b"], "size": [least, 90.0]})
+    chart = charts.intervals(rows, "size", "size", "size", "kind")
+    scale = chart.to_dict()["layer"][0]["encoding"]["x"]["scale"]
+    assert scale.get("domainMin") == begins

@@ -129,7 +129,7 @@ def test_captions_get_their_numbers_from_the_run_and_from_nowhere_else(book, sho
 
 def test_a_card_shows_each_null_beside_the_verdict(book, shown):
     book.claim("O901", estimates(0.9, 0.8, 0.7))
-    assert "on even: not reproduced (0 [-0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
+    assert "on even: not reproduced (0 [−0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
 
 
 def test_a_card_draws_each_seed_and_each_null_beside_the_bound(book, shown):
@@ -271,9 +271,9 @@ def test_a_new_run_removes_the_old_data(book, frame, tmp_path):
         (999.4, "999"),
         (999.7, "1,000"),
         (1234.4, "1,234"),
-        (-1234567.0, "-1,234,567"),
+        (-1234567.0, "−1,234,567"),
         (5.63e-5, "0.00006"),
-        (-9.96e-4, "-0.001"),
+        (-9.96e-4, "−0.001"),
         (1e-9, "0"),
         (float("nan"), "nan"),
         (float("inf"), "inf"),
