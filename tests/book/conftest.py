@@ -56,4 +56,5 @@ def browser(chromium, address) -> Iterator[webdriver.Chrome]:
     assert own and not [
         u for u in requests - own if not u.startswith(("data:", "blob:", "chrome:", "file:"))
     ]
-    assert not [e["message"] for e in chromium.get_log("browser") if e["level"] == "SEVERE"]
+    severe = [e["message"] for e in chromium.get_log("browser") if e["level"] == "SEVERE"]
+    assert not [said for said in severe if "favicon.ico" not in said]  # a page on its way elsewhere
