@@ -26,6 +26,7 @@ from pipeline import (
     folds,
     gates,
     home,
+    missing,
     numbers,
     pages,
     polish,
@@ -196,6 +197,7 @@ def build(staged: Path, run: Path, edition: str = "") -> Path:
         staged / "references.bib",
         about.repository(staged / "_config.yml"),
     )
+    missing.site(made, staged)
     shutil.rmtree(site, ignore_errors=True)
     os.replace(made, site)
     shutil.rmtree(work)

@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
+from pipeline import serve
 from tests.book import browsing, project
 from tests.book.browsing import alive, until, visit
 
@@ -128,7 +129,7 @@ def headless(site: Path) -> dict[str, list[str]]:
     wrong: dict[str, list[str]] = {}
     seen = set()
     for path in pages(site):
-        if path.name == "index.html":  # leads to the home page
+        if path.name in {"index.html", "404.html"}:  # lead to others, and are found by no search
             continue
         head = soup(path).head
         said = {tag.get("property") or tag.get("name"): tag["content"] for tag in head("meta")[2:]}
@@ -503,6 +504,25 @@ def test_no_page_is_wider_than_the_window(browser, address, site, width):
         )
         wide |= {path.name: over} if over > 0 else {}
     assert not wide
+
+
+def test_a_page_that_is_not_there_finds_the_book_from_any_depth(chromium, site, tmp_path):
+    """As a host of pages shows it that keeps several books."""
+    (tmp_path / "some-book").symlink_to(site)
+    (tmp_path / "404.html").symlink_to(site / "404.html")
+    with browsing.serving(tmp_path, serve.Handler) as place:
+        visit(chromium, f"{place}/some-book/chapters/deep/01_old_name.html", width=400)
+        ways = chromium.find_element(By.ID, "ways")
+        until(ways.is_displayed)
+        asked = ways.find_element(By.TAG_NAME, "input").get_attribute("value")
+        assert asked == "chapters deep old name"
+        links = [a.get_attribute("href") for a in ways.find_elements(By.TAG_NAME, "a")]
+        assert f"{place}/some-book/{CHAPTER}" in links
+        assert links[0] == f"{place}/some-book/intro.html"
+        ways.find_element(By.TAG_NAME, "button").click()
+        until(lambda: "/some-book/search.html?q=chapters" in chromium.current_url)
+    for kind in ("browser", "performance"):  # it asks where the book begins, of other tests' ends
+        chromium.get_log(kind)
 
 
 def test_the_site_works_from_the_disk(browser, address, site):
