@@ -337,6 +337,49 @@ def test_the_search_finds_a_definition_first_and_quotes_its_text(browser, addres
     assert not [name for name in fetched if name.endswith(".html")]  # which holds its charts too
 
 
+MARKED = "return Array.from(CSS.highlights.get('bk-found') || []).map(String)"
+
+
+def test_what_was_searched_for_is_marked_as_whole_words(browser, address):
+    """A search for "K-composition" marked every letter k."""
+    visit(browser, f"{address}/search.html?q=K-composition")
+    found = until(lambda: browser.execute_script(MARKED))
+    assert {said.lower() for said in found} <= {"k-composition", "composition"}
+    visit(browser, f"{address}/search.html?q=residual+stream")
+    first = until(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li a"))[0]
+    first.click()
+    found = until(lambda: browser.execute_script(MARKED))
+    assert {said.lower() for said in found} <= {"residual stream", "residual streams"}
+    webdriver.ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    assert not browser.execute_script(MARKED)
+    visit(browser, f"{address}/intro.html")  # what was found is marked once
+    assert not browser.execute_script(MARKED)
+
+
+def test_the_index_of_the_search_is_fetched_by_its_own_page_alone(site):
+    asking = {p.name for p in pages(site) if "searchindex.js" in p.read_text()}
+    assert asking == {"search.html"}
+
+
+STOPS = """return Array.from(document.querySelectorAll('.bk-folds :is(summary, a, button)'))
+  .filter(one => one.tabIndex === 0).length"""
+
+
+def test_what_stands_under_a_figure_is_one_stop_of_the_tab_key(browser, address):
+    visit(browser, f"{address}/{CHAPTER}")
+    alive(browser)
+    bars = browser.find_elements(By.CSS_SELECTOR, ".bk-folds[role=toolbar][aria-label]")
+    assert len(bars) == 3 == browser.execute_script(STOPS)
+    until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".bk-save")) == 4)
+    browser.execute_script("arguments[0].querySelector('summary').focus()", bars[0])
+    said = []
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.END, Keys.ARROW_RIGHT, Keys.HOME):
+        webdriver.ActionChains(browser).send_keys(key).perform()
+        said.append(browser.execute_script("return document.activeElement.textContent"))
+    assert said == ["Provenance", "Data (CSV)", "PNG", "PNG", "Description"]
+    assert browser.execute_script(STOPS) == 3
+
+
 def tip(browser):
     return browser.find_element(By.ID, "bk-tip")
 
