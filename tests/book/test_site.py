@@ -475,6 +475,26 @@ def test_the_way_to_the_home_page_asks_for_nothing_that_is_not_there(browser, ad
     until(lambda: browser.current_url.endswith("/intro.html"))
 
 
+WIDEN = """const table = document.querySelector('.bk-figure .bk-table'), figure = table.closest('figure');
+for (const row of table.rows) { const last = row.cells[row.cells.length - 1];
+  for (let i = 0; i < 9; i++) { row.append(last.cloneNode(true)); } }
+const box = table.closest('.bk-scroll'), wide = [table.offsetWidth > box.clientWidth];
+wide.push(getComputedStyle(box).overflowX);
+const other = document.querySelector('.bk-figure:has(.bk-chart)'), fold = document.createElement('details');
+fold.className = 'bk-fold'; fold.append(other.querySelector('.bk-chart')); other.prepend(fold);
+return [...wide, other.querySelector('figcaption').checkVisibility()];"""
+
+
+def test_on_paper_wide_tables_fit_and_no_caption_stands_without_its_figure(browser, address):
+    visit(browser, f"{address}/{CHAPTER}", width=642)
+    alive(browser)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script(WIDEN) == [False, "visible", False]
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_link_into_a_fold_opens_it(browser, address):
     visit(browser, f"{address}/intro.html")  # so that what follows is no step within one page
     visit(browser, f"{address}/claims.html#rule-O901", height=900)
