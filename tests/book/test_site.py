@@ -475,14 +475,16 @@ def test_the_way_to_the_home_page_asks_for_nothing_that_is_not_there(browser, ad
     until(lambda: browser.current_url.endswith("/intro.html"))
 
 
-WIDEN = """const table = document.querySelector('.bk-figure .bk-table'), figure = table.closest('figure');
+WIDEN = """const table = document.querySelector('.bk-figure .bk-table');
 for (const row of table.rows) { const last = row.cells[row.cells.length - 1];
   for (let i = 0; i < 9; i++) { row.append(last.cloneNode(true)); } }
-const box = table.closest('.bk-scroll'), wide = [table.offsetWidth > box.clientWidth];
-wide.push(getComputedStyle(box).overflowX);
-const other = document.querySelector('.bk-figure:has(.bk-chart)'), fold = document.createElement('details');
-fold.className = 'bk-fold'; fold.append(other.querySelector('.bk-chart')); other.prepend(fold);
-return [...wide, other.querySelector('figcaption').checkVisibility()];"""
+const box = table.closest('.bk-scroll'), fold = document.createElement('details');
+const other = document.querySelector('.bk-figure:has(.bk-chart)');
+fold.className = 'bk-fold';
+fold.append(other.querySelector('.bk-chart'));
+other.prepend(fold);
+return [table.offsetWidth > box.clientWidth, getComputedStyle(box).overflowX,
+        other.querySelector('figcaption').checkVisibility()];"""
 
 
 def test_on_paper_wide_tables_fit_and_no_caption_stands_without_its_figure(browser, address):
