@@ -68,6 +68,10 @@ CHANGES = (
 COMPILED = tuple((re.compile(pattern), new) for pattern, new in CHANGES)
 # Code may break after a dot, a bracket, a comma or a sign, and not in the middle of a name.
 BREAK = re.compile(r'(<span class="(?:o|p)">[^<]*</span>)(?=<span class="[nmskbo])')
+# A name in a cell of a table breaks after a dot or a line, and nowhere else.
+CELL = re.compile(r"<td\b.*?</td>", re.S)
+NAME = re.compile(r"<code\b.*?</code>", re.S)
+JOINT = re.compile(r"(?<=[a-z])([._]+)(?=[a-z])(?![^<]*>)")
 # A static chart, which stands hidden from screen readers under a name: what it tells them of each
 # mark, and decimals that no screen shows, are a third of a chapter's bytes.
 CHART = re.compile(r'(<svg (?=[^>]*class="marks")[^>]*>)(.*?)(?=</svg>)', re.S)
@@ -105,6 +109,9 @@ def page(text: str) -> str:
     """One page, changed."""
     for pattern, new in COMPILED:
         text = pattern.sub(new, text)
+    text = CELL.sub(
+        lambda cell: NAME.sub(lambda name: JOINT.sub(r"\1<wbr>", name[0]), cell[0]), text
+    )
     return described(CHART.sub(lighter, BREAK.sub(r"\1<wbr>", text)))
 
 

@@ -157,6 +157,15 @@ def test_hint_check_and_solution_are_folds_of_their_own(site):
     assert not [word for word in GIVEN_AWAY if word in hint.text + check.text]
 
 
+def test_a_folded_solution_is_as_high_as_its_title(browser, address):
+    visit(browser, f"{address}/{CHAPTER}")
+    box = browser.find_element(By.CSS_SELECTOR, ".solution.toggle-hidden")
+    title = box.find_element(By.CSS_SELECTOR, ".admonition-title")
+    assert box.size["height"] == title.size["height"]
+    box.find_element(By.TAG_NAME, "button").click()
+    until(lambda: box.size["height"] > 2 * title.size["height"])
+
+
 def test_a_downloaded_notebook_computes_what_it_checks(site):
     """It may be run with other parameters, where the sealed answers of the page are wrong."""
     cells = [c for c in nbformat.read(site / SOURCE, 4).cells if c.cell_type == "code"]
