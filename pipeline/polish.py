@@ -45,6 +45,15 @@ CHANGES = (
     ),
     # The link is the name of the exercise, without the space before it.
     (r"Solution to(<a [^>]*>) ", r"Solution to \1"),
+    # The way to the home page is a page too: without an icon a browser asks for one that is not
+    # there, and whoever follows no refresh finds nothing.
+    (
+        r'\A<meta http-equiv="Refresh" content="0; url=([^"]+)" */?>\s*\Z',
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/><title>To the book</title>\n'
+        '<meta http-equiv="Refresh" content="0; url=\\1"/>\n'
+        '<link rel="icon" href="_static/favicon.svg"/></head>\n'
+        '<body><p><a href="\\1">To the book</a></p></body></html>\n',
+    ),
     # A picture has one name, that of the element around it.
     (r'<svg (?=[^>]*class="marks")', '<svg aria-hidden="true" '),
 )

@@ -194,7 +194,7 @@
   // What scrolls is a stop of the tab key and has a name; what does not is neither.
   function scrolls(box) {
     var wide = box.scrollWidth > box.clientWidth + 1, figure = box.closest("figure");
-    var long = box.scrollHeight > box.clientHeight + 1;
+    var long = box.querySelector(".bk-table") && box.scrollHeight > box.clientHeight + 1;
     var title = figure && figure.querySelector("figcaption strong");
     ["role", "aria-label", "tabindex"].forEach(function (name) { box.removeAttribute(name); });
     if (!wide && !long) { return; }
@@ -232,6 +232,7 @@
     });
     document.querySelectorAll(".bk-scroll, .bd-article pre").forEach(function (box) {
       [box].concat(Array.from(box.children)).forEach(function (part) { sizes.observe(part); });
+      scrolls(box); // in a closed fold nothing changes its size
     });
   }
 

@@ -56,5 +56,4 @@ def browser(chromium, address) -> Iterator[webdriver.Chrome]:
     assert own and not [
         u for u in requests - own if not u.startswith(("data:", "blob:", "chrome:", "file:"))
     ]
-    severe = [e["message"] for e in chromium.get_log("browser") if e["level"] == "SEVERE"]
-    assert not [said for said in severe if "favicon.ico" not in said]  # a page on its way elsewhere
+    assert not [e["message"] for e in chromium.get_log("browser") if e["level"] == "SEVERE"]

@@ -417,10 +417,18 @@ def test_a_long_table_scrolls_in_its_place_under_its_head(browser, address):
     until(lambda: box.get_attribute("tabindex") == "0")
     assert box.get_attribute("aria-label").endswith(" Scrolls.")
     script = """const box = arguments[0]; box.scrollTop = 300;
-      return [box.clientHeight, box.scrollTop, box.getBoundingClientRect().top -
+      return [box.clientHeight, box.scrollHeight, box.scrollTop, box.getBoundingClientRect().top -
               box.querySelector('thead').getBoundingClientRect().top]"""
-    height, scrolled, above = browser.execute_script(script, box)
-    assert height < 500 and scrolled == 300 and abs(above) < 2
+    height, whole, scrolled, above = browser.execute_script(script, box)
+    screen = 700  # px: of the smallest desk's window, or its end would be out of sight
+    assert height < screen < whole and scrolled == 300 and abs(above) < 2
+
+
+def test_the_way_to_the_home_page_asks_for_nothing_that_is_not_there(browser, address, site):
+    said = soup(site / "index.html")
+    assert said.html["lang"] == "en" and (site / said.find("link", rel="icon")["href"]).is_file()
+    visit(browser, f"{address}/index.html")
+    until(lambda: browser.current_url.endswith("/intro.html"))
 
 
 def test_a_link_into_a_fold_opens_it(browser, address):
