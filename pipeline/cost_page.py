@@ -53,7 +53,7 @@ def page(runs: Path, chapters: Sequence[str], first: str, models: Iterable[Path]
             head = ("Chapter", "Minutes", "Memory at most", "Results and notebook")
             lines += [table(head, [*rows, _total(runs / name, chapters)], "bk-costs"), ""]
     lines += ["## Training the book's own models", "", TRAINING, "", _training(models)]
-    return "\n".join([*lines, "## A model of yours", "", YOURS, "", _sizes()])
+    return "\n".join([*lines, "## Your model", "", YOURS, "", _sizes()])
 
 
 def _records(folder: Path, chapters: Iterable[str]) -> dict[str, dict[str, Any]]:
