@@ -21,7 +21,7 @@ def ends_moved(run: Trajectory) -> list[float]:
     return (onsets.at(run.steps, curves, end) - onsets.at(run.steps, curves, start)).tolist()
 
 
-def mean_held(run: Trajectory, slower: Sequence[float] = (1, 2, 4, 8)) -> float:
+def mean_held(run: Trajectory, slower: Sequence[float | int] = (1, 2, 4, 8)) -> float:
     """Share of its way that the window of a mean curve holds: the mean of a run's in-context score
     and of the same curve with its training so many times as slow."""
     curve = run.scores.mean(0).numpy()
@@ -41,7 +41,9 @@ def apart_by_chance(begun: pd.DataFrame) -> float:
     return float(gaps[~torch.eye(len(gaps), dtype=bool)].mean())
 
 
-def bag_of_words(texts: Int[Tensor, "text token"], words: int, extra: float) -> dict[str, float]:
+def bag_of_words(
+    texts: Int[Tensor, "text token"], words: int, extra: float | int
+) -> dict[str, float]:
     """Mean loss in nats at `early` and at `late` tokens, and their difference, the `score`, of a
     predictor that knows no order: a word is as likely as it has been frequent so far in the text,
     with `extra` added to each count."""
@@ -50,7 +52,7 @@ def bag_of_words(texts: Int[Tensor, "text token"], words: int, extra: float) -> 
     return {"early": early, "late": late, "score": late - early}
 
 
-def _of_counts(texts: Tensor, words: int, extra: float) -> Float[Tensor, "text position"]:
+def _of_counts(texts: Tensor, words: int, extra: float | int) -> Float[Tensor, "text position"]:
     counts = torch.nn.functional.one_hot(texts[:, :-1], words).cumsum(1) + extra
     said = counts.gather(2, texts[:, 1:, None])[..., 0] / counts.sum(2)
     return -said.log()
