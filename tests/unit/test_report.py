@@ -246,7 +246,9 @@ def test_prose_gets_the_word_of_the_card(book, shown):
         book._claims = {"O901": book._claims["O901"].model_copy(update={"own": own})}
         book.claim("O901", estimates(0.1, 0.1, 0.1))
         card, (glued, about) = shown[-2][0], shown[-1]
-        assert about["metadata"]["scrapbook"]["name"] == "said_O901" and repr(word) in glued.values()
+        assert (
+            about["metadata"]["scrapbook"]["name"] == "said_O901" and repr(word) in glued.values()
+        )
         assert word in card
 
 
