@@ -34,7 +34,7 @@
       }
       resize(spec.spec, own ? room / spec.columns - axis - 12 : (room - axis) / spec.columns - 20); // own: an axis a panel
     } else if (typeof spec.width === "number") {
-      resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
+      resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS), room - axis);
     }
     var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20, titleLimit: room - axis };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
@@ -88,8 +88,16 @@
     }));
   }
 
+  // Words in lines of so many letters.
+  function lines(text, letters) {
+    return text.split(" ").reduce(function (found, word) {
+      var last = found[found.length - 1];
+      return last && (last + " " + word).length > letters ? found.concat(word) : found.slice(0, -1).concat(last ? last + " " + word : word);
+    }, [""]);
+  }
+
   // A square stays a square: a map of attention is read along its diagonal.
-  function resize(part, width) {
+  function resize(part, width, inside) { // inside: of its axes, where they are part of the width
     if (part.height === part.width) { part.height = width; }
     part.width = width;
     layers(part).forEach(function (layer) {
@@ -97,9 +105,13 @@
       if (x.type === "quantitative" && x.axis !== null && !(x.axis || {}).values) {
         x.axis = Object.assign({}, x.axis, { tickCount: Math.max(2, Math.round(width / TICK)) });
       }
+      if (x.title) { x.title = lines([].concat(x.title).join(" "), (inside || width) / LETTER); } // a longer one would make the page wider
     });
     var map = (part.layer || []).find(function (layer) { return ((layer.encoding || {}).x || {}).type === "ordinal"; });
     var cells = map && (map.encoding.x.scale || {}).domain || map && map.encoding.x.sort;
+    if (cells && (inside || width) / cells.length < LETTER * longest(cells)) { // every second name would be left out
+      layers(part).forEach(function (layer) { layer.encoding.x.axis = Object.assign({}, layer.encoding.x.axis, { labelAngle: -90 }); });
+    }
     if (cells && width / cells.length < CELL) { // numbers would run into each other
       part.layer = part.layer.filter(function (layer) { return (layer.mark.type || layer.mark) !== "text"; });
     }

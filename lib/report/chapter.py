@@ -28,7 +28,7 @@ from IPython.display import HTML, display
 
 from lib import files, profiles
 from lib.measures.statistics import Estimate, Rate
-from lib.report import captions, cards, claims, columns, machine, markup, provenance
+from lib.report import captions, cards, claims, columns, machine, markup, provenance, strips
 from lib.report.cards import in_digits, short
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -82,7 +82,7 @@ class Report:
         """Show the claims, folded, before any number: what is claimed, and the rule that will judge
         it."""
         rows = "".join(cards.expectation(self._claim(claim_id)) for claim_id in claim_ids)
-        key = f'<p class="bk-key">{cards.KEY}</p>'
+        key = f'<p class="bk-key">{strips.KEY}</p>'
         display(HTML(f'<div class="bk-claims">{rows}{key}</div>'))
 
     def figure(

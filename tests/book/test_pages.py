@@ -309,17 +309,6 @@ class Quiet(serve.Handler):
 # --- what is light ---
 
 
-def test_a_static_chart_keeps_what_is_seen_of_it_and_nothing_else():
-    mark = '<path aria-label="x: 1" role="graphics-symbol" aria-roledescription="line mark" d="{}" '
-    mark += 'stroke="#0072b2" stroke-width="1.25" opacity="{}"></path>'
-    chart = '<svg class="marks" viewBox="0 0 9.125 9">{}</svg>'
-    outside = '<p role="note" aria-label="1.234" class="d">1.234</p>'
-    made = polish.page(chart.format(mark.format("M1.234,5L-6.789,0.05", "1")) + outside)
-    kept = '<path d="M1.2,5L-6.7,0.0" stroke="#0072b2" stroke-width="1.25"></path>'
-    assert made == chart.format(kept).replace("<svg ", '<svg aria-hidden="true" ') + outside
-    assert 'opacity="0.25"' in polish.page(chart.format(mark.format("M1,1", "0.25")))
-
-
 def test_the_search_quotes_the_text_of_a_page_with_its_places():
     page = '<title>T</title><article class="bd-article"><section id="a"><h1>Title</h1><p>Some '
     page += '<em>null</em>, here.</p><div class="bk-folds"><p>CSV</p></div>'

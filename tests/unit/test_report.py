@@ -132,6 +132,16 @@ def test_a_card_shows_each_null_beside_the_verdict(book, shown):
     assert "on even: not reproduced (0 [−0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
 
 
+def test_a_card_says_why_a_null_has_no_number(book, shown):
+    rule = book._claims["O901"].parts["size"].model_copy(update={"no_number": "nothing rises"})
+    given = book._claims["O901"].model_copy(update={"parts": {"size": rule}})
+    book._claims = {"O901": given}
+    book.claim("O901", estimates(0.9, 0.8, 0.7, null=float("nan")))
+    card = BeautifulSoup(shown[0][0], "html.parser").get_text()
+    assert "with nothing to find: even not measurable (nothing rises)" in card
+    assert "on even: not testable here (not measurable)" in card
+
+
 def test_a_card_draws_each_seed_and_each_null_beside_the_bound(book, shown):
     """Seeds that pass lie whole in the shade of the claimed side; the null does not."""
     book.claim("O901", estimates(0.9, 0.8, 0.7))
