@@ -128,8 +128,11 @@ def test_the_whole_book_is_light(site):
 
 
 def test_every_claim_is_told_before_it_is_judged(site):
+    count = 0
     for path in sorted(site.glob("chapters/*.html")):
         text = path.read_text()
         told = set(re.findall(r'<details class="bk-claim"><summary><strong>([^<]+)', text))
         judged = re.findall(r'<section class="bk-verdict[^>]*id="claim-([^"]+)"', text)
-        assert judged and not set(judged) - told, path.name
+        count += len(judged)
+        assert not set(judged) - told, path.name
+    assert count > 60
