@@ -37,11 +37,17 @@ def site() -> Path:
     return SITE
 
 
+STEP = """const [place, done] = arguments;
+window.scrollTo(0, place);
+requestAnimationFrame(() => requestAnimationFrame(() => done(document.body.scrollHeight)));"""
+
+
 def scrolled(browser) -> None:
-    """Go down the page, so that its charts are drawn."""
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    for place in range(0, height, 3000):
-        browser.execute_script(f"window.scrollTo(0, {place})")
+    """Go down the page, at each place until it is painted: only then does it draw its charts."""
+    place, height = 0, 1
+    while place < height:
+        height = browser.execute_async_script(STEP, place)
+        place += 3000
 
 
 @pytest.fixture
