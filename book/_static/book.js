@@ -124,7 +124,13 @@
     var fresh = document.createElement("div");
     // Menus go outside the picture: inside role=img a screen reader would not see them.
     var options = { mode: "vega-lite", actions: false, renderer: "svg", bind: chart.querySelector(".bk-controls") };
+    var before = views.get(chart), chosen = before ? choices(chart, before) : { signals: {}, data: {} };
     return window.vegaEmbed(fresh, spec, options).then(function (result) {
+      Object.keys(chosen.signals).forEach(function (name) { result.view.signal(name, chosen.signals[name]); });
+      Object.keys(chosen.data).forEach(function (name) { result.view.data(name, chosen.data[name]); });
+      return result.view.runAsync().then(function () { return result; });
+    }).then(function (result) {
+      if (before) { before.finalize(); }
       fresh.setAttribute("aria-hidden", "true"); // the picture's name is its description, around it
       canvas.replaceChildren(fresh); // the static picture stays until here
       if (!views.has(chart)) { walk(chart, canvas); }
@@ -132,6 +138,15 @@
       views.set(chart, result.view);
       call(chart, result.view, (spec.usermeta || {}).told || {});
       offer(chart);
+    });
+  }
+
+  // What a reader has chosen of a figure, by its controls or in its legend, stays when it is drawn anew.
+  function choices(chart, view) {
+    var names = Array.from(chart.querySelectorAll(".bk-controls [name]")).map(function (control) { return control.name; });
+    return view.getState({
+      signals: function (name) { return names.indexOf(name) >= 0; },
+      data: function (name) { return /_store$/.test(name); }
     });
   }
 
@@ -305,6 +320,25 @@
     };
   }
 
+  // What stands under a figure is one stop of the tab key; the arrow keys go from one thing to the next.
+  var UNDER = ":scope > details > summary, :scope > a, :scope > button";
+  function bar(folds) {
+    var title = folds.parentElement.querySelector("figcaption strong");
+    var each = function () { return Array.from(folds.querySelectorAll(UNDER)); };
+    function stop(chosen) { each().forEach(function (one) { one.tabIndex = one === chosen ? 0 : -1; }); }
+    folds.setAttribute("role", "toolbar");
+    folds.setAttribute("aria-label", "Under " + (title ? title.textContent : "this figure"));
+    folds.addEventListener("focusin", function (event) { if (each().indexOf(event.target) >= 0) { stop(event.target); } });
+    folds.addEventListener("keydown", function (event) {
+      var all = each(), here = all.indexOf(event.target);
+      var place = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: all.length - 1 }[event.key];
+      if (here < 0 || place === undefined || !all[place]) { return; }
+      event.preventDefault();
+      all[place].focus();
+    });
+    stop(each()[0]);
+  }
+
   // A figure for a paper or a slide: its picture as it stands now, on white.
   function offer(chart) {
     var folds = chart.parentElement.querySelector(".bk-folds");
@@ -313,6 +347,7 @@
       var button = document.createElement("button");
       button.className = "bk-save";
       button.textContent = kind.toUpperCase();
+      button.tabIndex = -1; // the arrow keys reach it
       button.title = "Save this figure as " + kind.toUpperCase();
       button.addEventListener("click", function () {
         var view = views.get(chart);
@@ -471,6 +506,7 @@
     claims.forEach(sortable);
     if (claims.length) { filter(claims); }
     document.querySelectorAll(".bk-reader").forEach(read);
+    document.querySelectorAll(".bk-figure > .bk-folds").forEach(bar);
     explain();
     settle();
     watch();
