@@ -1,6 +1,6 @@
 """What pages need after Sphinx has made them: names that a screen reader can say, places where long
 code may break, words for search engines and links, and nothing heavy that nobody sees: a script of
-a megabyte for twelve icons, a thousandth of a pixel.
+a megabyte for twelve icons.
 
 Each change is one substitution in the page's text, with the reason beside it.
 """
@@ -62,8 +62,6 @@ CHANGES = (
         '<link rel="icon" href="_static/favicon.svg"/></head>\n'
         '<body><p><a href="\\1">To the book</a></p></body></html>\n',
     ),
-    # A picture has one name, that of the element around it.
-    (r'<svg (?=[^>]*class="marks")', '<svg aria-hidden="true" '),
 )
 COMPILED = tuple((re.compile(pattern), new) for pattern, new in CHANGES)
 # Code may break after a dot, a bracket, a comma or a sign, and not in the middle of a name.
@@ -72,12 +70,6 @@ BREAK = re.compile(r'(<span class="(?:o|p)">[^<]*</span>)(?=<span class="[nmskbo
 CELL = re.compile(r"<td\b.*?</td>", re.S)
 NAME = re.compile(r"<code\b.*?</code>", re.S)
 JOINT = re.compile(r"(?<=[a-z])([._]+)(?=[a-z])(?![^<]*>)")
-# A static chart, which stands hidden from screen readers under a name: what it tells them of each
-# mark, and decimals that no screen shows, are a third of a chapter's bytes.
-CHART = re.compile(r'(<svg (?=[^>]*class="marks")[^>]*>)(.*?)(?=</svg>)', re.S)
-NEEDLESS = re.compile(r' (?:aria-[a-z]+|role|pointer-events)="[^"]*"| opacity="1"')
-PLACES = re.compile(r' (?:d|transform)="[^"]*"')
-DECIMALS = re.compile(r"(\.\d)\d+")
 # In the title of an exercise, and in that of its solution.
 EXERCISE = re.compile(r'(caption-number">|href="#[\w-]+"> ?)Exercise (\d+)')
 TITLE = re.compile(r"<title>(.*?)</title>", re.S)
@@ -109,16 +101,12 @@ def page(text: str) -> str:
     """One page, changed."""
     for pattern, new in COMPILED:
         text = pattern.sub(new, text)
-    text = CELL.sub(
-        lambda cell: NAME.sub(lambda name: JOINT.sub(r"\1<wbr>", name[0]), cell[0]), text
-    )
-    return described(CHART.sub(lighter, BREAK.sub(r"\1<wbr>", text)))
+    return described(CELL.sub(names, BREAK.sub(r"\1<wbr>", text)))
 
 
-def lighter(chart: re.Match[str]) -> str:
-    """A static chart with what is seen of it, to a tenth of a pixel."""
-    drawn = NEEDLESS.sub("", chart[2])
-    return chart[1] + PLACES.sub(lambda place: DECIMALS.sub(r"\1", place[0]), drawn)
+def names(cell: re.Match[str]) -> str:
+    """A cell of a table, in which names in code may break."""
+    return NAME.sub(lambda name: JOINT.sub(r"\1<wbr>", name[0]), cell[0])
 
 
 def described(text: str) -> str:

@@ -34,7 +34,7 @@
       }
       resize(spec.spec, own ? room / spec.columns - axis - 12 : (room - axis) / spec.columns - 20); // own: an axis a panel
     } else if (typeof spec.width === "number") {
-      resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
+      resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS), room - axis);
     }
     var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20, titleLimit: room - axis };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
@@ -88,8 +88,16 @@
     }));
   }
 
+  // Words in lines of so many letters.
+  function lines(text, letters) {
+    return text.split(" ").reduce(function (found, word) {
+      var last = found[found.length - 1];
+      return last && (last + " " + word).length > letters ? found.concat(word) : found.slice(0, -1).concat(last ? last + " " + word : word);
+    }, [""]);
+  }
+
   // A square stays a square: a map of attention is read along its diagonal.
-  function resize(part, width) {
+  function resize(part, width, inside) { // inside: of its axes, where they are part of the width
     if (part.height === part.width) { part.height = width; }
     part.width = width;
     layers(part).forEach(function (layer) {
@@ -97,9 +105,13 @@
       if (x.type === "quantitative" && x.axis !== null && !(x.axis || {}).values) {
         x.axis = Object.assign({}, x.axis, { tickCount: Math.max(2, Math.round(width / TICK)) });
       }
+      if (x.title) { x.title = lines([].concat(x.title).join(" "), (inside || width) / LETTER); } // a longer one would make the page wider
     });
     var map = (part.layer || []).find(function (layer) { return ((layer.encoding || {}).x || {}).type === "ordinal"; });
     var cells = map && (map.encoding.x.scale || {}).domain || map && map.encoding.x.sort;
+    if (cells && (inside || width) / cells.length < LETTER * longest(cells)) { // every second name would be left out
+      layers(part).forEach(function (layer) { layer.encoding.x.axis = Object.assign({}, layer.encoding.x.axis, { labelAngle: -90 }); });
+    }
     if (cells && width / cells.length < CELL) { // numbers would run into each other
       part.layer = part.layer.filter(function (layer) { return (layer.mark.type || layer.mark) !== "text"; });
     }
@@ -388,6 +400,11 @@
     new TextEncoder().encode(text).forEach(function (byte) { found = Math.imul(found ^ byte, 16777619) >>> 0; });
     return ("0000000" + found.toString(16)).slice(-8);
   }
+  function number(given) { // or NaN
+    var parts = given.replace(",", ".").replace("\u2212", "-").split("/").map(Number);
+    return !given || parts.length > 2 ? NaN : parts.length === 2 ? parts[0] / parts[1] : parts[0];
+  }
+  var ASKED = "Give a number, such as -1.25 or 2/3.";
   function answer(form) {
     var given = form.querySelector("input").value.trim(), seal = form.dataset, told = form.querySelector("output");
     function fits(value) {
@@ -396,14 +413,36 @@
     }
     function wrong() {
       if (seal.kind === "word") { return digest(given.toLowerCase()) === seal.digest ? "" : "It is another word."; }
-      var parts = given.replace(",", ".").replace("\u2212", "-").split("/").map(Number), value = parts.length === 2 ? parts[0] / parts[1] : parts[0];
-      if (!given || parts.length > 2 || !isFinite(value)) { return "Give a number, such as -1.25 or 2/3."; }
+      var value = number(given);
+      if (!isFinite(value)) { return ASKED; }
       if (fits(value)) { return ""; }
       var turn = TURNS.filter(function (turn) { return fits(turn[1](value)); })[0];
       return turn ? turn[0] : "Another number.";
     }
     var error = wrong();
     told.textContent = error ? "Not yet. " + error : "Right.";
+  }
+
+  // A prediction stands once it is made; then its seal is opened, by trying steps of its grid from zero on.
+  function opened(seal) { // or NaN, where a short run could not measure
+    if (digest("0:" + seal.step + ":nan") === seal.digest) { return NaN; }
+    for (var away = 0; away < 1e5; away += 1) {
+      for (var step of [away, -away]) {
+        if (digest("0:" + seal.step + ":" + step) === seal.digest) { return step * Number(seal.step); }
+      }
+    }
+    return NaN;
+  }
+  function predict(form) {
+    var field = form.querySelector("input"), seal = form.dataset, told = form.querySelector("output");
+    var guess = number(field.value.trim()), digits = (seal.step.split(".")[1] || "").length;
+    if (!isFinite(guess)) { told.textContent = ASKED; return; }
+    field.readOnly = form.querySelector("button").disabled = true;
+    var found = opened(seal), off = guess - found, shown = Math.abs(off).toFixed(Math.max(digits, 2)).replace(/\.?0+$/, "");
+    var side = off > 0 ? "high" : "low";
+    told.textContent = isNaN(found) ? "The run behind this page was too short to tell." :
+      "The run behind this page gave " + found.toFixed(digits).replace("-", "\u2212") + ": " +
+      (Math.abs(off) <= Number(seal.near) ? "as you said." : (shown + " too " + side + ". " + seal[side]).trim());
   }
 
   // Tables of claims: a click on a heading sorts, a menu shows one verdict alone.
@@ -475,7 +514,7 @@
     quote();
     document.querySelectorAll(".bk-try").forEach(function (form) {
       form.hidden = false;
-      form.addEventListener("submit", function (event) { event.preventDefault(); answer(form); });
+      form.addEventListener("submit", function (event) { event.preventDefault(); (form.dataset.kind === "prediction" ? predict : answer)(form); });
     });
     window.addEventListener("hashchange", reveal);
     document.addEventListener("toggle", settle, true); // what a fold hid had no width

@@ -18,6 +18,7 @@ from docutils import nodes
 from docutils.utils import new_document
 from pybtex.database import parse_string
 
+from lib.report import columns
 from pipeline import (
     citations,
     downloads,
@@ -25,6 +26,7 @@ from pipeline import (
     glossary,
     home,
     mathml,
+    meanings,
     numbers,
     pages,
     polish,
@@ -331,15 +333,19 @@ class Quiet(serve.Handler):
 # --- what is light ---
 
 
-def test_a_static_chart_keeps_what_is_seen_of_it_and_nothing_else():
-    mark = '<path aria-label="x: 1" role="graphics-symbol" aria-roledescription="line mark" d="{}" '
-    mark += 'stroke="#0072b2" stroke-width="1.25" opacity="{}"></path>'
-    chart = '<svg class="marks" viewBox="0 0 9.125 9">{}</svg>'
-    outside = '<p role="note" aria-label="1.234" class="d">1.234</p>'
-    made = polish.page(chart.format(mark.format("M1.234,5L-6.789,0.05", "1")) + outside)
-    kept = '<path d="M1.2,5L-6.7,0.0" stroke="#0072b2" stroke-width="1.25"></path>'
-    assert made == chart.format(kept).replace("<svg ", '<svg aria-hidden="true" ') + outside
-    assert 'opacity="0.25"' in polish.page(chart.format(mark.format("M1,1", "0.25")))
+def test_pages_and_files_say_what_columns_mean_today():
+    """In a run of long ago a seed had another meaning, and a column that is gone had one."""
+    rest = "<p>Before.</p>{}<dl><dt>other</dt><dd>kept</dd></dl>"
+    old = f"{columns.LISTED}<dl><dt>seed</dt><dd>of old</dd><dt>a &amp; b</dt><dd>of old</dd></dl>"
+    output = nbformat.v4.new_output("display_data", {"text/html": rest.format(old)})
+    cells = [nbformat.v4.new_code_cell("1", outputs=[output]), nbformat.v4.new_markdown_cell("2")]
+    made = meanings.listed(nbformat.v4.new_notebook(cells=cells))
+    today = columns.entry("seed")["means"]
+    new = f"{columns.LISTED}<dl><dt>seed</dt><dd>{today}</dd><dt>a &amp; b</dt><dd></dd></dl>"
+    assert made.cells[0].outputs[0].data["text/html"] == rest.format(new)
+    lines = meanings.table("file,column,unit,means\na.csv,seed,days,of old\n").splitlines()
+    assert lines[0] == "file,column,unit,means" and lines[1].startswith("a.csv,seed,,")
+    assert today in lines[1] and len(lines) == 2
 
 
 def test_the_search_quotes_the_text_of_a_page_with_its_places():
