@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from lib.report import exercises
 from pipeline import downloads, editions, paper
 from tests.book import project
-from tests.book.browsing import visit
+from tests.book.browsing import until, visit
 
 CHAPTER = Path("chapters") / "01_tiny.html"
 SOURCE = Path("_sources") / "chapters" / "01_tiny.ipynb"
