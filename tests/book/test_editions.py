@@ -269,7 +269,7 @@ def test_the_contents_name_the_sheet_on_which_a_page_begins(pdf):
 
 
 def test_verdicts_are_printed_and_what_is_folded_is_not(pdf):
-    text = "\n".join(page.extract_text() for page in pdf.pages)
+    text = " ".join(" ".join(page.extract_text() for page in pdf.pages).split())
     assert "0.5 [0.4, 0.6]" in text and "half of the expected mean" in text
     assert "What is the mean of the rows" in text
     for folded in ("quetzalcoatl", "sums to one", "exercises.check", "Data (CSV)"):
