@@ -88,7 +88,7 @@ class Run(Group):
 
 
 class Model(Group):
-    """A model of yours, examined beside the book's own."""
+    """Your model, examined beside the book's own."""
 
     model: str = Field(
         "",

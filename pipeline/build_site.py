@@ -27,6 +27,7 @@ from pipeline import (
     gates,
     home,
     meanings,
+    missing,
     numbers,
     pages,
     polish,
@@ -199,6 +200,7 @@ def build(staged: Path, run: Path, edition: str = "") -> Path:
         staged / "references.bib",
         about.repository(staged / "_config.yml"),
     )
+    missing.site(made, staged)
     shutil.rmtree(site, ignore_errors=True)
     os.replace(made, site)
     shutil.rmtree(work)

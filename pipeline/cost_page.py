@@ -53,7 +53,7 @@ def page(runs: Path, chapters: Sequence[str], first: str, models: Iterable[Path]
             head = ("Chapter", "Minutes", "Memory at most", "Results and notebook")
             lines += [table(head, [*rows, _total(runs / name, chapters)], "bk-costs"), ""]
     lines += ["## Training the book's own models", "", TRAINING, "", _training(models)]
-    return "\n".join([*lines, "## A model of yours", "", YOURS, "", _sizes()])
+    return "\n".join([*lines, "## Your model", "", YOURS, "", _sizes()])
 
 
 def _records(folder: Path, chapters: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -136,15 +136,15 @@ def _bytes(count: float) -> str:
 
 
 INTRO = """\
-Times are those of the machine that is named, as busy as it was; memory is the most that the
-chapter's process held at once."""
+Times were taken on the machine that is named, under whatever load it had; memory is the most that
+a chapter's process held at once."""
 TRAINING = """\
 Each model is trained once for all profiles with the same steps; minutes are those of one thread."""
 YOURS = """\
 Estimated from the sizes in a model's config alone, as `python -m pipeline.cost PROFILE` and the
 build do before they fetch anything: the weights in the given format, and beside them the matrices
-of all heads and both embeddings as float32, in which every score is taken.
-On a GPU the weights lie there, and the rest in either place; disk is needed for the download, once
-a checkpoint.
-With `dtype: bfloat16` the weights take half the room, and scores differ from those of float32 by
+of all heads and both embeddings as float32, in which every score is computed.
+With a GPU the weights are in its memory, and the rest may be in either; the download takes disk
+space, once for each checkpoint.
+With `dtype: bfloat16` the weights take half the space, and scores differ from those of float32 by
 rounding."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import html
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,19 +101,42 @@ def _sealed(calls: list[ast.Call], right: list[Sealed]) -> str:
 
 
 def _field(call: ast.Call, right: Sealed) -> Any:
-    """Where a reader of the page answers: a field for a number or a word; the site's script shows
-    it and compares. What is to be run has none."""
+    """Where a reader of the page answers: a field for a number, a word or a prediction; the site's
+    script shows it and compares, and opens a seal to tell what became of a prediction."""
     name, run = ast.unparse(call.args[0]), ast.unparse(call.func) == PREDICTED
-    if right.shape or run:
+    if right.shape:
         said = f"`{name}` is checked in a running notebook: get this chapter with the button above."
-        said = f"Write your prediction down now. {said}" if run else said
         return nbformat.v4.new_output("display_data", {"text/markdown": said})
-    kind = "word" if right.shape is None else "number"
-    beside = f'data-kind="{kind}" data-step="{right.tolerance:g}" data-digest="{right.digests}"'
+    kind = "prediction" if run else "word" if right.shape is None else "number"
+    given = {"kind": kind, "step": f"{right.tolerance:g}", "digest": right.digests}
+    given |= _of_prediction(call) if run else {}
+    beside = " ".join(f'data-{key}="{html.escape(value)}"' for key, value in given.items())
     label = f"<label>Your <code>{html.escape(name)}</code> <input autocomplete='off'></label>"
-    made = f'<form class="bk-try" {beside} hidden>{label} <button>Check</button>'
-    made += ' <output aria-live="polite"></output></form>'
-    return nbformat.v4.new_output("display_data", {"text/html": made})
+    made = f'<form class="bk-try" {beside} hidden>{label} '
+    made += f"<button>{'Predict' if run else 'Check'}</button> "
+    made += '<output aria-live="polite"></output></form>'
+    return nbformat.v4.new_output(
+        "display_data", {"text/html": made + (_then(call) if run else "")}
+    )
+
+
+def _of_prediction(call: ast.Call) -> dict[str, str]:
+    """How near counts as right, and what a prediction too high, or too low, had expected."""
+    from lib.report import predictions
+
+    usual = inspect.signature(predictions.check).parameters
+    said = {part.arg: part.value for part in call.keywords}
+    return {
+        name: str(ast.literal_eval(said[name]) if name in said else usual[name].default)
+        for name in ("near", "high", "low")
+    }
+
+
+def _then(call: ast.Call) -> str:
+    """What is left to do after a prediction."""
+    outcome = html.escape(ast.unparse(call.args[1]))
+    said = f"Write your prediction down, then run it: <code>{outcome}</code> is checked in a"
+    return f"<p>{said} running notebook; get this chapter with the button above.</p>"
 
 
 def teaching(names: list[str], sources: Path, run: Path) -> str:

@@ -21,7 +21,7 @@ def parameters(profile: profiles.Profile) -> str:
     lines = [
         "# Parameters",
         "",
-        f"These parameters stand in `params/*.yaml`; {made_with}",
+        f"These parameters are set in `params/*.yaml`; {made_with}",
         "A chapter declares those that it uses, and papermill sets them with `-f` and `-p`.",
         "",
     ]
@@ -59,7 +59,7 @@ def benchmarks(file: Path) -> str:
 BENCHMARKS_INTRO = """\
 `make bench` measures the detection of all heads and the relation index against plain forward
 passes, and writes this page's numbers.
-Only ratios within one run mean something: the times themselves belong to the machine."""
+Only ratios within one run mean something; the times themselves depend on the machine."""
 
 
 def _parameter(name: str, field: Any, value: Any) -> list[str]:

@@ -19,6 +19,14 @@ CHANGES = (
         r"\s*<!-- So that users[^>]*-->\s*<script [^>]*fontawesome\.js[^>]*></script>",
         "",
     ),
+    # The index of the search is for its own page: the field of the others leads there.
+    (
+        r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>'
+        r'(?!(?s:.*)id="search-results")',
+        "",
+    ),
+    # What a search found is marked by a script of our own (`book/_static/found.js`).
+    (r'\s*<script src="[^"]*sphinx_highlight\.js[^"]*"></script>', ""),
     # The label hides what the fold says it holds.
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # The button is called what it says, which is more than "Search".
@@ -66,11 +74,12 @@ LONGEST = 200  # letters of a description
 
 
 def site(folder: Path) -> None:
-    """Change all pages of a site in place, and drop the script that they no longer name."""
+    """Change all pages of a site in place, and drop the scripts that they no longer name."""
     for path in sorted(folder.rglob("*.html")):
         if "_static" not in path.relative_to(folder).parts:
             files.write_whole(path, exercises(page(path.read_text()), path.stem))
-    (folder / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
+    for script in ("scripts/fontawesome.js", "sphinx_highlight.js"):
+        (folder / "_static" / script).unlink(missing_ok=True)
 
 
 def exercises(text: str, name: str) -> str:

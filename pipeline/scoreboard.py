@@ -174,19 +174,19 @@ def _lines(profile: str, model: str, row: Row) -> list[list[Any]]:
 
 
 INTRO = """\
-Every profile that has been built here is a column, this site's first; `make book PROFILE=name` adds
-one, and the next build of this site shows it.
+Each profile that was built in this folder is a column, this site's first; `make book PROFILE=name`
+adds one, and the next build of this site shows it.
 A cell has the verdict, what was measured with its 95 % interval, and below it what the same code
 measures where there is nothing to find.
 Profiles that train the book's own models for less than half as long as they need are left out.
 
 <a class="bk-csv" href="results/models.csv" download>All cells as CSV</a>"""
 ANY_MODEL = """\
-These claims speak of quantities that every model has, and are asked of the model that a profile
-names by the same rules, beside nulls that need no second training.
+These claims are about quantities that every model has. They are judged, by the same rules, on the
+model that a profile names, with nulls that need no second training.
 One model is one seed: what holds in it need not hold in the next training of the same kind."""
 OWN = """\
 These need what a finished model cannot give: other training seeds, the model before its training,
-data of which the truth is known, or another architecture.
+data whose truth is known, or another architecture.
 So they are judged on the book's own models, and columns differ only where profiles give other
 seeds, other samples or a longer training."""

@@ -219,15 +219,14 @@ RULES_INTRO = """\
 A claim has one or more parts, and each part a rule: what is measured, and on which side of which
 tolerance the claim puts it, with the reason for that tolerance.
 
-A rule should stand before the numbers that it judges.
-Where a rule was changed after a result had been seen, it carries the mark *rule revised*: with
-the date, the rule as it was, why it was changed, and what the old rule says of the present
-numbers.
+A rule should be written before the numbers that it judges are seen.
+A rule that was changed after a result carries the mark *rule revised*, with the date, the rule as
+it was, why it was changed, and what the old rule says of the present numbers.
 
 A rule that always passes says nothing.
-So each is also tried where there is nothing to find: on an untrained model, on labels dealt anew,
-on heads that should not do it; by the same code, and judged by the same rule.
-What it says there stands beside the verdict, or the reason why no such null is possible.
+So each is also tried on a *null*, where there is nothing to find: an untrained model, shuffled
+labels, heads that should not do it. The null runs through the same code and the same rule.
+What comes out is shown beside the verdict; where no null is possible, the reason is.
 Where trials are cheap they are repeated, and the page says how often the rule passes where there
 is nothing to find (*false alarms*, which should be at most one in twenty) and where the thing was
 put in by hand (*found where planted*, which should be at least nine in ten).
@@ -242,8 +241,8 @@ put in by hand (*found where planted*, which should be at least nine in ten).
   false alarm in twenty trials; so it says nothing here, however large its number.
 - *not testable here*: the run cannot answer, and the chapter says why.
 
-What no paper has claimed is a question of ours. It is counted apart, and by the same rules it
-*holds*, holds *partly*, or *does not hold*.
+What no paper has claimed is a question of ours. Such questions are counted apart; by the same
+rules each *holds*, holds *partly*, or *does not hold*.
 
-Each verdict is about the trained models of this run alone, one a seed, with intervals over their
-texts: what holds in these runs need not hold in the next."""
+Each verdict is only about the trained models of this run, one for each seed, with intervals over
+their texts: what holds in these runs need not hold in the next."""

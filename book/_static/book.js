@@ -124,7 +124,13 @@
     var fresh = document.createElement("div");
     // Menus go outside the picture: inside role=img a screen reader would not see them.
     var options = { mode: "vega-lite", actions: false, renderer: "svg", bind: chart.querySelector(".bk-controls") };
+    var before = views.get(chart), chosen = before ? choices(chart, before) : { signals: {}, data: {} };
     return window.vegaEmbed(fresh, spec, options).then(function (result) {
+      Object.keys(chosen.signals).forEach(function (name) { result.view.signal(name, chosen.signals[name]); });
+      Object.keys(chosen.data).forEach(function (name) { result.view.data(name, chosen.data[name]); });
+      return result.view.runAsync().then(function () { return result; });
+    }).then(function (result) {
+      if (before) { before.finalize(); }
       fresh.setAttribute("aria-hidden", "true"); // the picture's name is its description, around it
       canvas.replaceChildren(fresh); // the static picture stays until here
       if (!views.has(chart)) { walk(chart, canvas); }
@@ -132,6 +138,15 @@
       views.set(chart, result.view);
       call(chart, result.view, (spec.usermeta || {}).told || {});
       offer(chart);
+    });
+  }
+
+  // What a reader has chosen of a figure, by its controls or in its legend, stays when it is drawn anew.
+  function choices(chart, view) {
+    var names = Array.from(chart.querySelectorAll(".bk-controls [name]")).map(function (control) { return control.name; });
+    return view.getState({
+      signals: function (name) { return names.indexOf(name) >= 0; },
+      data: function (name) { return /_store$/.test(name); }
     });
   }
 
@@ -305,6 +320,25 @@
     };
   }
 
+  // What stands under a figure is one stop of the tab key; the arrow keys go from one thing to the next.
+  var UNDER = ":scope > details > summary, :scope > a, :scope > button";
+  function bar(folds) {
+    var title = folds.parentElement.querySelector("figcaption strong");
+    var each = function () { return Array.from(folds.querySelectorAll(UNDER)); };
+    function stop(chosen) { each().forEach(function (one) { one.tabIndex = one === chosen ? 0 : -1; }); }
+    folds.setAttribute("role", "toolbar");
+    folds.setAttribute("aria-label", "Under " + (title ? title.textContent : "this figure"));
+    folds.addEventListener("focusin", function (event) { if (each().indexOf(event.target) >= 0) { stop(event.target); } });
+    folds.addEventListener("keydown", function (event) {
+      var all = each(), here = all.indexOf(event.target);
+      var place = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: all.length - 1 }[event.key];
+      if (here < 0 || place === undefined || !all[place]) { return; }
+      event.preventDefault();
+      all[place].focus();
+    });
+    stop(each()[0]);
+  }
+
   // A figure for a paper or a slide: its picture as it stands now, on white.
   function offer(chart) {
     var folds = chart.parentElement.querySelector(".bk-folds");
@@ -313,6 +347,7 @@
       var button = document.createElement("button");
       button.className = "bk-save";
       button.textContent = kind.toUpperCase();
+      button.tabIndex = -1; // the arrow keys reach it
       button.title = "Save this figure as " + kind.toUpperCase();
       button.addEventListener("click", function () {
         var view = views.get(chart);
@@ -365,6 +400,11 @@
     new TextEncoder().encode(text).forEach(function (byte) { found = Math.imul(found ^ byte, 16777619) >>> 0; });
     return ("0000000" + found.toString(16)).slice(-8);
   }
+  function number(given) { // or NaN
+    var parts = given.replace(",", ".").replace("\u2212", "-").split("/").map(Number);
+    return !given || parts.length > 2 ? NaN : parts.length === 2 ? parts[0] / parts[1] : parts[0];
+  }
+  var ASKED = "Give a number, such as -1.25 or 2/3.";
   function answer(form) {
     var given = form.querySelector("input").value.trim(), seal = form.dataset, told = form.querySelector("output");
     function fits(value) {
@@ -373,14 +413,36 @@
     }
     function wrong() {
       if (seal.kind === "word") { return digest(given.toLowerCase()) === seal.digest ? "" : "It is another word."; }
-      var parts = given.replace(",", ".").replace("\u2212", "-").split("/").map(Number), value = parts.length === 2 ? parts[0] / parts[1] : parts[0];
-      if (!given || parts.length > 2 || !isFinite(value)) { return "Give a number, such as -1.25 or 2/3."; }
+      var value = number(given);
+      if (!isFinite(value)) { return ASKED; }
       if (fits(value)) { return ""; }
       var turn = TURNS.filter(function (turn) { return fits(turn[1](value)); })[0];
       return turn ? turn[0] : "Another number.";
     }
     var error = wrong();
     told.textContent = error ? "Not yet. " + error : "Right.";
+  }
+
+  // A prediction stands once it is made; then its seal is opened, by trying steps of its grid from zero on.
+  function opened(seal) { // or NaN, where a short run could not measure
+    if (digest("0:" + seal.step + ":nan") === seal.digest) { return NaN; }
+    for (var away = 0; away < 1e5; away += 1) {
+      for (var step of [away, -away]) {
+        if (digest("0:" + seal.step + ":" + step) === seal.digest) { return step * Number(seal.step); }
+      }
+    }
+    return NaN;
+  }
+  function predict(form) {
+    var field = form.querySelector("input"), seal = form.dataset, told = form.querySelector("output");
+    var guess = number(field.value.trim()), digits = (seal.step.split(".")[1] || "").length;
+    if (!isFinite(guess)) { told.textContent = ASKED; return; }
+    field.readOnly = form.querySelector("button").disabled = true;
+    var found = opened(seal), off = guess - found, shown = Math.abs(off).toFixed(Math.max(digits, 2)).replace(/\.?0+$/, "");
+    var side = off > 0 ? "high" : "low";
+    told.textContent = isNaN(found) ? "The run behind this page was too short to tell." :
+      "The run behind this page gave " + found.toFixed(digits).replace("-", "\u2212") + ": " +
+      (Math.abs(off) <= Number(seal.near) ? "as you said." : (shown + " too " + side + ". " + seal[side]).trim());
   }
 
   // Tables of claims: a click on a heading sorts, a menu shows one verdict alone.
@@ -444,6 +506,7 @@
     claims.forEach(sortable);
     if (claims.length) { filter(claims); }
     document.querySelectorAll(".bk-reader").forEach(read);
+    document.querySelectorAll(".bk-figure > .bk-folds").forEach(bar);
     explain();
     settle();
     watch();
@@ -451,7 +514,7 @@
     quote();
     document.querySelectorAll(".bk-try").forEach(function (form) {
       form.hidden = false;
-      form.addEventListener("submit", function (event) { event.preventDefault(); answer(form); });
+      form.addEventListener("submit", function (event) { event.preventDefault(); (form.dataset.kind === "prediction" ? predict : answer)(form); });
     });
     window.addEventListener("hashchange", reveal);
     document.addEventListener("toggle", settle, true); // what a fold hid had no width

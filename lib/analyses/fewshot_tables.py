@@ -137,6 +137,26 @@ def learnt(s: Seed) -> float:
     return float(steps) * s.t.recipe.batch / 1000
 
 
+def worse_of(s: Seed, one: int, other: int) -> float:
+    """Accuracy of the worse of two heads that were trained as a pair, each with the other
+    silenced."""
+    pair = [f"heads {one}, {other}"] * 2
+    return float(
+        circuit.outcome(s.t, pair, s.shown, circuit.with_only([[one], [other]])).accuracy.min()
+    )
+
+
+def blind_choice(s: Seed, step: int) -> tuple[float, float]:
+    """Of the run with all heads at a step: the share of right answers where the later label is
+    right, and how much the shares by right label differ, the highest less the lowest."""
+    came = circuit.outcome(s.t, ["all"], s.shown, step=step)
+    columns = {"right": came.right[0], "place": came.answer[0], "label": s.shown.target()[0]}
+    rows = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+    return float(rows.right[rows.place == 1].mean()), float(
+        np.ptp(rows.groupby("label").right.mean())
+    )
+
+
 def _seen(s: Seed) -> torch.Tensor:
     """Thousands of sequences that had been seen at each snapshot of the run with all heads."""
     return s.followed.steps * s.t.recipe.batch / 1000

@@ -71,6 +71,15 @@ def excess(
     return on_right - chance * seen.sum(3)
 
 
+def of_favourite_places(right: Bool[Tensor, "prompt line"], last: int = 4) -> list[float]:
+    """Mean excess of a head that attends to the last lines whatever they hold, on lists as they
+    are and with the right lines last."""
+    seen = torch.zeros(right.shape)
+    seen[:, -last:] = 1 / last
+    orders = right, right.sort(1).values
+    return [float(excess(seen[:, None, None], order).mean()) for order in orders]
+
+
 def following(opened, texts: Translations) -> Excess:
     """Attention from words of the second side to the word behind their source, mean over words."""
     weight = scores.weights({"next": texts.target()})[0]

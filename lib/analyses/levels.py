@@ -101,6 +101,12 @@ def beyond(cell: Prompts, given: Marks) -> Float[Tensor, "*rest prompt"]:
     return levels.beyond_guessing(given, cell.legal[: cell.classes])
 
 
+def right_when_dealt(cell: Prompts, given: Marks) -> float:
+    """How often answers would be right if each were given to a prompt drawn at random: what a model
+    gets that knows which answers there are, and nothing of the prompt."""
+    return float((given["answer"][:, None] == cell.label).float().mean())
+
+
 @dataclass(frozen=True)
 class Course:
     """One model through training: marks of all cells at every snapshot, and the losses of texts."""

@@ -292,6 +292,14 @@ def pairs(
     return {(int(layer), int(head), names[r]) for layer, head, r in flagged.nonzero()}
 
 
+def third_test(found: Found, seed: int, relations: int) -> tuple[int, int]:
+    """How many pairs of a head and one of the first `relations` pass two tests, and all three."""
+    tests = found.p_values(seed)
+    held = (found.held(tests[name])[..., :relations] for name in ("both", "all"))
+    two, three = (int(one.sum()) for one in held)
+    return two, three
+
+
 def most_active(found: Found) -> Float[Tensor, "layer head relation"]:
     """The share of a relation's triplets for which each head has the largest mean share.
 

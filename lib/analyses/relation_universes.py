@@ -199,6 +199,14 @@ def most_lenient(rows: pd.DataFrame) -> pd.Series:
     return pd.concat([row, pd.Series({"share planted": row["planted found"] / passed.max()})])
 
 
+def by_luck(counted: pd.DataFrame) -> tuple[float, float]:
+    """The share of universes with dealt labels in which most relations exceed the null: any token,
+    and the strictest."""
+    rows = counted[counted.row > 0]
+    shares = (rows.relations >= MOST).groupby(rows["null"]).mean()
+    return float(shares["any token"]), float(shares[list(NULLS)[-1]])
+
+
 def means(counted: Iterable[pd.DataFrame], averaging: str) -> pd.DataFrame:
     """The number of relations in each universe, mean over organisms, true labels."""
     rows = pd.concat(counted).query("row == 0 and averaging == @averaging")

@@ -100,7 +100,7 @@ def test_an_edition_that_is_none_is_refused_by_name(built_project):
 
 
 @pytest.mark.parametrize("edition", ["", "student"])
-def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
+def test_a_prediction_is_sealed_and_has_a_field(edition):
     code = "predictions.check(\n    guess, outcome, ask(p).share, tolerance=0.1, low='More.'\n);"
     beside = {"exercise": {"shape": [], "tolerance": 0.1, "digests": "0123abcd"}}
     said = nbformat.v4.new_output("display_data", {"text/markdown": "…"}, metadata=beside)
@@ -108,7 +108,11 @@ def test_a_prediction_is_sealed_and_asks_for_a_running_notebook(edition):
     (made,) = editions.edited(nbformat.v4.new_notebook(cells=[cell]), edition).cells
     seal = "exercises.Sealed((), 0.1, '0123abcd')"
     assert made.source == f"predictions.check(guess, outcome, {seal}, low='More.');"
-    assert "running notebook" in made.outputs[0].data["text/markdown"]
+    form = BeautifulSoup(made.outputs[0].data["text/html"], "html.parser")
+    asked = {"kind": "prediction", "step": "0.1", "digest": "0123abcd", "near": "0.1", "high": ""}
+    given = {name.removeprefix("data-"): value for name, value in form.form.attrs.items()}
+    assert given == asked | {"low": "More.", "class": ["bk-try"], "hidden": ""}
+    assert "guess" in form.label.text and "outcome is checked in a running" in form.p.text
     assert (made.metadata.get(downloads.COMPUTES) == code) is (edition != editions.STUDENT)
 
 
@@ -142,6 +146,26 @@ def test_a_number_is_answered_in_the_page(browser, address, given, told):
     form.find_element(By.TAG_NAME, "input").send_keys(given)
     form.find_element(By.TAG_NAME, "button").click()
     assert told in form.find_element(By.TAG_NAME, "output").text
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "stands"),
+    [
+        ("0.9", "gave 0.08: 0.82 too high. Too sure.", True),
+        ("-1/2", "gave 0.08: 0.58 too low. Too shy.", True),
+        ("0.1", "gave 0.08: as you said.", True),
+        ("many", "Give a number", False),
+    ],
+)
+def test_a_prediction_is_set_beside_what_the_run_gave(browser, address, given, told, stands):
+    visit(browser, f"{address}/{CHAPTER}")
+    form = browser.find_element(By.CSS_SELECTOR, ".bk-try[data-kind=prediction]")
+    assert "0.08" not in form.get_attribute("outerHTML")  # nobody sees it before
+    field = form.find_element(By.TAG_NAME, "input")
+    field.send_keys(given)
+    form.find_element(By.TAG_NAME, "button").click()
+    assert told in form.find_element(By.TAG_NAME, "output").text
+    assert bool(field.get_attribute("readonly")) is stands  # it is not changed afterwards
 
 
 def test_hint_check_and_solution_are_folds_of_their_own(site):

@@ -7,6 +7,7 @@ import gzip
 import http.server
 import json
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -299,6 +300,19 @@ def test_text_is_served_compressed_and_unchanged(tmp_path):
         asked = urllib.request.Request(f"{place}/a.png", headers={"Accept-Encoding": "gzip"})
         with urllib.request.urlopen(asked) as answer:
             assert answer.read() == b"picture"
+    finally:
+        server.shutdown()
+
+
+def test_a_place_that_is_none_is_answered_by_the_site_s_own_page(tmp_path):
+    (tmp_path / "404.html").write_text("<p>No such page</p>")
+    handler = functools.partial(Quiet, directory=tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/deep/none.html")
+        assert refused.value.code == 404 and refused.value.read() == b"<p>No such page</p>"
     finally:
         server.shutdown()
 

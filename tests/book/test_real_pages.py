@@ -37,11 +37,17 @@ def site() -> Path:
     return SITE
 
 
+STEP = """const [place, done] = arguments;
+window.scrollTo(0, place);
+requestAnimationFrame(() => requestAnimationFrame(() => done(document.body.scrollHeight)));"""
+
+
 def scrolled(browser) -> None:
-    """Go down the page, so that its charts are drawn."""
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    for place in range(0, height, 3000):
-        browser.execute_script(f"window.scrollTo(0, {place})")
+    """Go down the page, at each place until it is painted: only then does it draw its charts."""
+    place, height = 0, 1
+    while place < height:
+        height = browser.execute_async_script(STEP, place)
+        place += 3000
 
 
 @pytest.fixture
@@ -119,3 +125,14 @@ def test_the_whole_book_is_light(site):
     """No page loads more than its charts, and a quarter of a megabyte of script beside them."""
     scripts = [p for p in (site / "_static").rglob("*.js") if "locales" not in p.parts]
     assert sum(p.stat().st_size for p in scripts) < 350_000
+
+
+def test_every_claim_is_told_before_it_is_judged(site):
+    count = 0
+    for path in sorted(site.glob("chapters/*.html")):
+        text = path.read_text()
+        told = set(re.findall(r'<details class="bk-claim"><summary><strong>([^<]+)', text))
+        judged = re.findall(r'<section class="bk-verdict[^>]*id="claim-([^"]+)"', text)
+        count += len(judged)
+        assert not set(judged) - told, path.name
+    assert count > 60
