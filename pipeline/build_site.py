@@ -26,6 +26,8 @@ from pipeline import (
     folds,
     gates,
     home,
+    meanings,
+    missing,
     numbers,
     pages,
     polish,
@@ -74,11 +76,13 @@ def _chapters(
         source, executed = (dependencies.read(file) for file in (sources / place.name, run / place))
         answers.stated(source, profile)
         page = editions.edited(presentable(present(source, executed)), edition)
-        page = folds.named(page)
+        page = folds.named(meanings.listed(page))
         page = numbers.numbered(home.timed(page, run / "results" / name), name, chapters)
         dependencies.write(provenance.without(page, shown), target / place)
         for file in sorted((run / "results" / name).glob("*.csv")):
-            text = provenance.without(file.read_text(), shown)
+            text = file.read_text()
+            text = meanings.table(text) if file.name == "columns.csv" else text
+            text = provenance.without(text, shown)
             files.write_whole(target / "_extra" / "results" / name / file.name, text)
 
 
@@ -196,6 +200,7 @@ def build(staged: Path, run: Path, edition: str = "") -> Path:
         staged / "references.bib",
         about.repository(staged / "_config.yml"),
     )
+    missing.site(made, staged)
     shutil.rmtree(site, ignore_errors=True)
     os.replace(made, site)
     shutil.rmtree(work)

@@ -1,6 +1,6 @@
 """What pages need after Sphinx has made them: names that a screen reader can say, places where long
 code may break, words for search engines and links, and nothing heavy that nobody sees: a script of
-a megabyte for twelve icons, a thousandth of a pixel.
+a megabyte for twelve icons.
 
 Each change is one substitution in the page's text, with the reason beside it.
 """
@@ -19,6 +19,14 @@ CHANGES = (
         r"\s*<!-- So that users[^>]*-->\s*<script [^>]*fontawesome\.js[^>]*></script>",
         "",
     ),
+    # The index of the search is for its own page: the field of the others leads there.
+    (
+        r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>'
+        r'(?!(?s:.*)id="search-results")',
+        "",
+    ),
+    # What a search found is marked by a script of our own (`book/_static/found.js`).
+    (r'\s*<script src="[^"]*sphinx_highlight\.js[^"]*"></script>', ""),
     # The label hides what the fold says it holds.
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # The button is called what it says, which is more than "Search".
@@ -54,18 +62,10 @@ CHANGES = (
         '<link rel="icon" href="_static/favicon.svg"/></head>\n'
         '<body><p><a href="\\1">To the book</a></p></body></html>\n',
     ),
-    # A picture has one name, that of the element around it.
-    (r'<svg (?=[^>]*class="marks")', '<svg aria-hidden="true" '),
 )
 COMPILED = tuple((re.compile(pattern), new) for pattern, new in CHANGES)
 # Code may break after a dot, a bracket, a comma or a sign, and not in the middle of a name.
 BREAK = re.compile(r'(<span class="(?:o|p)">[^<]*</span>)(?=<span class="[nmskbo])')
-# A static chart, which stands hidden from screen readers under a name: what it tells them of each
-# mark, and decimals that no screen shows, are a third of a chapter's bytes.
-CHART = re.compile(r'(<svg (?=[^>]*class="marks")[^>]*>)(.*?)(?=</svg>)', re.S)
-NEEDLESS = re.compile(r' (?:aria-[a-z]+|role|pointer-events)="[^"]*"| opacity="1"')
-PLACES = re.compile(r' (?:d|transform)="[^"]*"')
-DECIMALS = re.compile(r"(\.\d)\d+")
 # In the title of an exercise, and in that of its solution.
 EXERCISE = re.compile(r'(caption-number">|href="#[\w-]+"> ?)Exercise (\d+)')
 TITLE = re.compile(r"<title>(.*?)</title>", re.S)
@@ -74,11 +74,12 @@ LONGEST = 200  # letters of a description
 
 
 def site(folder: Path) -> None:
-    """Change all pages of a site in place, and drop the script that they no longer name."""
+    """Change all pages of a site in place, and drop the scripts that they no longer name."""
     for path in sorted(folder.rglob("*.html")):
         if "_static" not in path.relative_to(folder).parts:
             files.write_whole(path, exercises(page(path.read_text()), path.stem))
-    (folder / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
+    for script in ("scripts/fontawesome.js", "sphinx_highlight.js"):
+        (folder / "_static" / script).unlink(missing_ok=True)
 
 
 def exercises(text: str, name: str) -> str:
@@ -96,13 +97,7 @@ def page(text: str) -> str:
     """One page, changed."""
     for pattern, new in COMPILED:
         text = pattern.sub(new, text)
-    return described(CHART.sub(lighter, BREAK.sub(r"\1<wbr>", text)))
-
-
-def lighter(chart: re.Match[str]) -> str:
-    """A static chart with what is seen of it, to a tenth of a pixel."""
-    drawn = NEEDLESS.sub("", chart[2])
-    return chart[1] + PLACES.sub(lambda place: DECIMALS.sub(r"\1", place[0]), drawn)
+    return described(BREAK.sub(r"\1<wbr>", text))
 
 
 def described(text: str) -> str:

@@ -142,13 +142,9 @@ def _verdict(row: Row | None, named: str) -> str:
     if part is None:
         return f"<p>{subject}{verdicts.badge(row)}</p>"
     number = html.escape(cards.value(part))
-    nulls = [f"{null['name']}: {_short(null)}" for null in part["nulls"]] or ["no null"]
+    nulls = [f"{null['name']}: {cards.number(null)}" for null in part["nulls"]] or ["no null"]
     null = f'<span class="bk-small">{html.escape("; ".join(nulls))}</span>'
     return f"<p>{subject}{verdicts.badge(row)}<br>{number}<br>{null}</p>"
-
-
-def _short(null: Row) -> str:
-    return "–" if null["measured"] is None else cards.short(null["measured"])
 
 
 def data(found: Sequence[Column]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import http
 import http.server
 import io
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import files
-from pipeline import clean, editions
+from pipeline import clean, editions, missing
 
 TEXT = frozenset({".html", ".js", ".css", ".csv", ".svg", ".ipynb"})
 
@@ -35,6 +36,19 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Vary", "Accept-Encoding")
         self.end_headers()
         return io.BytesIO(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """An error; of a page that is not there the site's own, as other hosts do."""
+        page = Path(self.directory) / missing.PAGE
+        if code != http.HTTPStatus.NOT_FOUND or not page.is_file():
+            return super().send_error(code, message, explain)
+        body = page.read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", self.guess_type(page))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 @functools.lru_cache(maxsize=64)

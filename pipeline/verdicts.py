@@ -106,8 +106,7 @@ def lead(row: Row) -> Row | None:
 
 
 def _said(null: Row, own: bool) -> str:
-    value = "nothing to measure" if null["measured"] is None else cards.short(null["measured"])
-    return f"{cards.verdict(null['verdict'], own)} ({value})"
+    return f"{cards.verdict(null['verdict'], own)} ({cards.number(null)})"
 
 
 def badge(row: Row) -> str:
@@ -175,8 +174,7 @@ def _coded(text: str) -> str:
 
 def _measured(part: Row) -> str:
     """A number with its interval, and what its rule asks for."""
-    asked = f"{part['side']} {part['tolerance']:g} {part['unit']}".strip()
-    said = f'<span class="bk-small">asked: {html.escape(asked)}</span>'
+    said = f'<span class="bk-small">asked: {html.escape(cards.bound(part))}</span>'
     return f"{html.escape(cards.value(part))}<br>{said}"
 
 

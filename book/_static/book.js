@@ -34,7 +34,7 @@
       }
       resize(spec.spec, own ? room / spec.columns - axis - 12 : (room - axis) / spec.columns - 20); // own: an axis a panel
     } else if (typeof spec.width === "number") {
-      resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS));
+      resize(spec, spec.autosize ? room : Math.min(spec.width, room - AXIS), room - axis);
     }
     var legend = { columns: Math.max(1, Math.min(4, Math.floor((room - axis) / (30 + LETTER * keys(spec))))), labelLimit: room - axis - 20, titleLimit: room - axis };
     spec.config = Object.assign({}, spec.config, { legend: Object.assign({}, (spec.config || {}).legend, legend) });
@@ -88,8 +88,16 @@
     }));
   }
 
+  // Words in lines of so many letters.
+  function lines(text, letters) {
+    return text.split(" ").reduce(function (found, word) {
+      var last = found[found.length - 1];
+      return last && (last + " " + word).length > letters ? found.concat(word) : found.slice(0, -1).concat(last ? last + " " + word : word);
+    }, [""]);
+  }
+
   // A square stays a square: a map of attention is read along its diagonal.
-  function resize(part, width) {
+  function resize(part, width, inside) { // inside: of its axes, where they are part of the width
     if (part.height === part.width) { part.height = width; }
     part.width = width;
     layers(part).forEach(function (layer) {
@@ -97,9 +105,13 @@
       if (x.type === "quantitative" && x.axis !== null && !(x.axis || {}).values) {
         x.axis = Object.assign({}, x.axis, { tickCount: Math.max(2, Math.round(width / TICK)) });
       }
+      if (x.title) { x.title = lines([].concat(x.title).join(" "), (inside || width) / LETTER); } // a longer one would make the page wider
     });
     var map = (part.layer || []).find(function (layer) { return ((layer.encoding || {}).x || {}).type === "ordinal"; });
     var cells = map && (map.encoding.x.scale || {}).domain || map && map.encoding.x.sort;
+    if (cells && (inside || width) / cells.length < LETTER * longest(cells)) { // every second name would be left out
+      layers(part).forEach(function (layer) { layer.encoding.x.axis = Object.assign({}, layer.encoding.x.axis, { labelAngle: -90 }); });
+    }
     if (cells && width / cells.length < CELL) { // numbers would run into each other
       part.layer = part.layer.filter(function (layer) { return (layer.mark.type || layer.mark) !== "text"; });
     }
@@ -112,7 +124,13 @@
     var fresh = document.createElement("div");
     // Menus go outside the picture: inside role=img a screen reader would not see them.
     var options = { mode: "vega-lite", actions: false, renderer: "svg", bind: chart.querySelector(".bk-controls") };
+    var before = views.get(chart), chosen = before ? choices(chart, before) : { signals: {}, data: {} };
     return window.vegaEmbed(fresh, spec, options).then(function (result) {
+      Object.keys(chosen.signals).forEach(function (name) { result.view.signal(name, chosen.signals[name]); });
+      Object.keys(chosen.data).forEach(function (name) { result.view.data(name, chosen.data[name]); });
+      return result.view.runAsync().then(function () { return result; });
+    }).then(function (result) {
+      if (before) { before.finalize(); }
       fresh.setAttribute("aria-hidden", "true"); // the picture's name is its description, around it
       canvas.replaceChildren(fresh); // the static picture stays until here
       if (!views.has(chart)) { walk(chart, canvas); }
@@ -120,6 +138,15 @@
       views.set(chart, result.view);
       call(chart, result.view, (spec.usermeta || {}).told || {});
       offer(chart);
+    });
+  }
+
+  // What a reader has chosen of a figure, by its controls or in its legend, stays when it is drawn anew.
+  function choices(chart, view) {
+    var names = Array.from(chart.querySelectorAll(".bk-controls [name]")).map(function (control) { return control.name; });
+    return view.getState({
+      signals: function (name) { return names.indexOf(name) >= 0; },
+      data: function (name) { return /_store$/.test(name); }
     });
   }
 
@@ -293,6 +320,25 @@
     };
   }
 
+  // What stands under a figure is one stop of the tab key; the arrow keys go from one thing to the next.
+  var UNDER = ":scope > details > summary, :scope > a, :scope > button";
+  function bar(folds) {
+    var title = folds.parentElement.querySelector("figcaption strong");
+    var each = function () { return Array.from(folds.querySelectorAll(UNDER)); };
+    function stop(chosen) { each().forEach(function (one) { one.tabIndex = one === chosen ? 0 : -1; }); }
+    folds.setAttribute("role", "toolbar");
+    folds.setAttribute("aria-label", "Under " + (title ? title.textContent : "this figure"));
+    folds.addEventListener("focusin", function (event) { if (each().indexOf(event.target) >= 0) { stop(event.target); } });
+    folds.addEventListener("keydown", function (event) {
+      var all = each(), here = all.indexOf(event.target);
+      var place = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: all.length - 1 }[event.key];
+      if (here < 0 || place === undefined || !all[place]) { return; }
+      event.preventDefault();
+      all[place].focus();
+    });
+    stop(each()[0]);
+  }
+
   // A figure for a paper or a slide: its picture as it stands now, on white.
   function offer(chart) {
     var folds = chart.parentElement.querySelector(".bk-folds");
@@ -301,6 +347,7 @@
       var button = document.createElement("button");
       button.className = "bk-save";
       button.textContent = kind.toUpperCase();
+      button.tabIndex = -1; // the arrow keys reach it
       button.title = "Save this figure as " + kind.toUpperCase();
       button.addEventListener("click", function () {
         var view = views.get(chart);
@@ -459,6 +506,7 @@
     claims.forEach(sortable);
     if (claims.length) { filter(claims); }
     document.querySelectorAll(".bk-reader").forEach(read);
+    document.querySelectorAll(".bk-figure > .bk-folds").forEach(bar);
     explain();
     settle();
     watch();

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from lib.report import claims, strips
-from lib.report.strips import KEY
 
 CODE = re.compile(r"`([^`]+)`")
 OWN = {claims.REPRODUCED: "holds", claims.NOT: "does not hold"}
 REVISED = "rule revised"
+NO_NUMBER = "not measurable"
 
 
 def expectation(claim: claims.Claim) -> str:
@@ -39,7 +39,7 @@ def card(row: dict[str, Any], note: str | None = None) -> str:
     """A verdict: the claim, the paper's value, each part's numbers beside its bound and its nulls,
     and folded below them the rules and their past. That on a reader's model names it, and is no
     place that other pages lead to."""
-    own = row.get("own", False)
+    own = row["own"]
     reason = f'<p class="bk-note">{_coded(note)}</p>' if note else ""
     style = f"bk-verdict bk-{row['verdict'].replace(' ', '-')}"
     place = "of-model" if "model" in row else "claim"
@@ -71,14 +71,13 @@ def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
     if part["also_on"]:
         word += f" (as well on {html.escape(' and '.join(part['also_on']))})"
-    beside = "; ".join(f"{null['name']} {_value(null)}" for null in part["nulls"])
+    beside = "; ".join(_null(null, part["no_number"]) for null in part["nulls"])
     null = f"; with nothing to find: {html.escape(beside)}" if beside else ""
-    bound = f"{part['side']} {part['tolerance']:g} {part['unit']}".strip()
     return (
         f'<div class="bk-part bk-{part["verdict"].replace(" ", "-")}">'
         f"<p>{_sentence(part['measure'])}<br>"
         f"<strong>{html.escape(value(part))}</strong>{word}{null}</p>"
-        f"{strips.strip(part, html.escape(bound))}</div>"
+        f"{strips.strip(part, html.escape(bound(part)))}</div>"
     )
 
 
@@ -86,7 +85,7 @@ def _rules(row: dict[str, Any], own: bool) -> str:
     """The rules in full and what they say of each null, folded."""
     facts = [fact for name, part in row["parts"].items() for fact in _facts(name, part, own)]
     items = "".join(f"<dt>{term}</dt><dd>{html.escape(text)}</dd>" for term, text in facts)
-    key = f"<p>{KEY}</p>" if facts else ""
+    key = f"<p>{strips.KEY}</p>" if facts else ""
     items = items or f"<dt>Rule</dt><dd>{html.escape(row['rule'])}</dd>"
     return f"<details><summary>Rules and nulls</summary>{key}<dl>{items}</dl></details>"
 
@@ -129,8 +128,20 @@ def _coded(text: str) -> str:
     return CODE.sub(r"<code>\1</code>", html.escape(text))
 
 
-def _value(null: dict[str, Any]) -> str:
-    return "–" if null["measured"] is None else short(null["measured"])
+def _null(null: dict[str, Any], why: str) -> str:
+    """What was measured on a null, or why nothing was."""
+    reason = f" ({why})" if why and null["measured"] is None else ""
+    return f"{null['name']} {number(null)}{reason}"
+
+
+def number(row: dict[str, Any]) -> str:
+    """What was measured of a part or on a null, without its interval."""
+    return NO_NUMBER if row["measured"] is None else short(row["measured"])
+
+
+def bound(part: dict[str, Any]) -> str:
+    """What the rule of a part asks for."""
+    return claims.bound(part["side"], part["tolerance"], part["unit"])
 
 
 def source(own: bool) -> str:
@@ -142,7 +153,7 @@ def in_words(row: dict[str, Any]) -> str:
     """The verdict on a claim or a question of ours; of one that holds partly, how much of it."""
     held = row.get("held")
     if row["verdict"] != claims.PARTLY or not held or held[1] == 1:
-        return verdict(row["verdict"], row.get("own", False))
+        return verdict(row["verdict"], row["own"])
     if not held[0]:  # some part points the claimed way, and none passes its rule
         return f"partly: no part of {held[1]} in full"
     return f"partly: {held[0]} of {held[1]} parts"
@@ -154,18 +165,13 @@ def verdict(word: str, own: bool) -> str:
 
 
 def value(row: dict[str, Any]) -> str:
-    """The measured value with its interval; a dash when nothing was measured."""
-    if row["measured"] is None:
-        return "–"
+    """The measured value with its interval."""
     interval = " [" + ", ".join(map(short, row["interval"])) + "]" if row["interval"] else ""
-    return short(row["measured"]) + interval
+    return number(row) + interval
 
 
 def measured(row: dict[str, Any]) -> str:
-    """The measured value with its interval and sample, in words; a dash when nothing was
-    measured."""
-    if row["measured"] is None:
-        return "–"
+    """The measured value with its interval and sample, in words."""
     text = value(row)
     if row["n"]:
         text += f", n = {row['n']}"

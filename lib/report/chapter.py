@@ -28,7 +28,7 @@ from IPython.display import HTML, display
 
 from lib import files, profiles
 from lib.measures.statistics import Estimate, Rate
-from lib.report import captions, cards, claims, columns, machine, markup, provenance
+from lib.report import captions, cards, claims, columns, machine, markup, provenance, strips
 from lib.report.cards import in_digits, short
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -82,7 +82,7 @@ class Report:
         """Show the claims, folded, before any number: what is claimed, and the rule that will judge
         it."""
         rows = "".join(cards.expectation(self._claim(claim_id)) for claim_id in claim_ids)
-        key = f'<p class="bk-key">{cards.KEY}</p>'
+        key = f'<p class="bk-key">{strips.KEY}</p>'
         display(HTML(f'<div class="bk-claims">{rows}{key}</div>'))
 
     def figure(
@@ -146,9 +146,9 @@ class Report:
         rates: Sequence[Rate] = (),
         former: Sequence[Estimate] = (),
         note: str | None = None,
-    ) -> str:
-        """Judge a claim by its rule in `book/claims/`, record and show the verdict, and return it
-        in words.
+    ) -> None:
+        """Judge a claim by its rule in `book/claims/`, record and show the verdict; the prose has
+        its word as {glue:text}`said_O9`.
 
         estimates: of each part on its subject and on each of its nulls; `claims.judge` says what
         the rest is.
@@ -156,15 +156,15 @@ class Report:
         parts and nulls.
         """
         row = claims.judge(self._claim(claim_id), list(estimates), list(rates), list(former))
-        return self._record(row, note)
+        self._record(row, note)
 
-    def not_testable(self, claim_id: str, why: str) -> str:
+    def not_testable(self, claim_id: str, why: str) -> None:
         """Record and show that this profile cannot answer a claim, and why."""
-        return self._record(claims.not_testable(self._claim(claim_id), why), why)
+        self._record(claims.not_testable(self._claim(claim_id), why), why)
 
-    def claim_of_model(self, claim_id: str, estimates: Sequence[Estimate]) -> str:
-        """Judge a claim on the reader's model by the same rules, record and show it, and return the
-        verdict. One model is one seed, so that a verdict of it says nothing of another training.
+    def claim_of_model(self, claim_id: str, estimates: Sequence[Estimate]) -> None:
+        """Judge a claim on the reader's model by the same rules, record and show it. One model is
+        one seed, so that a verdict of it says nothing of another training.
 
         estimates: of each part and null that stand under the claim's `any_model`.
         Errors: as `claim`.
@@ -174,7 +174,6 @@ class Report:
         row["model"] = str(provenance.public(self.profile.model))
         self._of_model[claim_id] = row
         display(HTML(cards.card(row)))
-        return cards.verdict(row["verdict"], row["own"])
 
     def close(self) -> None:
         """Write `claims.json`, for a reader's model `of_model.json`, and `provenance.json` whole,
@@ -249,11 +248,11 @@ class Report:
             )
         return self._claims[claim_id]
 
-    def _record(self, row: dict[str, Any], note: str | None) -> str:
-        """Keep the verdict for `close`, show it as a card, and return the card's word for it."""
+    def _record(self, row: dict[str, Any], note: str | None) -> None:
+        """Keep the verdict for `close`, show it as a card, and hand its word to the prose."""
         self._verdicts[row["id"]] = row
         display(HTML(cards.card(row, note)))
-        return cards.verdict(row["verdict"], row["own"])
+        self.number(**{f"said_{row['id']}": cards.verdict(row["verdict"], row["own"])})
 
     def _provenance(self) -> dict[str, Any]:
         """What it takes to repeat the run, as of now. Holds no environment variable and no absolute

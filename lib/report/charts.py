@@ -45,7 +45,7 @@ def heatmap(
     """
     low, high = domain or (float(frame[value].min()), float(frame[value].max()))
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:O", title=titled(x), **axes.places(frame[x])),
+        x=alt.X(f"{x}:O", title=titled(x), axis=axes.CLOSE, **axes.places(frame[x])),
         y=alt.Y(f"{y}:O", title=titled(y), axis=axes.named(frame[y]), **axes.places(frame[y])),
         tooltip=tooltip(frame),
     )
@@ -138,10 +138,11 @@ def _tokens(side: str, **more: Any) -> dict[str, Any]:
 
 
 def _room(values: pd.Series, padding: int) -> alt.Scale:
-    """A scale on which no mark lies on the edge, and that goes below zero only if the values do."""
-    least, most = values.min(), values.max()
-    from_zero = {"domainMin": 0} if 0 < least < 0.1 * most else {}
-    return alt.Scale(zero=False, nice=True, padding=padding, **from_zero)
+    """A scale on which no mark lies on the edge. Values that begin near zero and are never below it
+    have an axis from zero on: padding would add numbers below zero there."""
+    if 0 <= values.min() < 0.25 * values.max():
+        return alt.Scale(zero=True, nice=True)
+    return alt.Scale(zero=False, nice=True, padding=padding)
 
 
 def scatter(
@@ -207,7 +208,10 @@ def curves(
         )
     base = alt.Chart(frame).encode(
         x=alt.X(
-            f"{x}:Q", scale=axes.scale(scale), axis=axes.numbered(scale, frame[x]), title=titled(x)
+            f"{x}:Q",
+            scale=axes.scale(scale, frame[x]),
+            axis=axes.numbered(scale, frame[x]),
+            title=titled(x),
         )
     )
     base = base.encode(color=axes.color(frame, series) if series else alt.value(PALETTE[0]))
@@ -287,7 +291,7 @@ def small_multiples(
     columns = min(columns, len(told))
     width = (WIDTH - 60) // columns - 20
     panel = _without_crowded(chart, width).properties(width=width, height=height)
-    panel = axes.in_panels(panel, width, shared)
+    panel = axes.in_panels(panel, width, height, shared)
     faceted = panel.facet(facet=alt.Facet(f"{by}:N", title=None, sort=told), columns=columns)
     if len(told) % columns:  # or the places that no panel fills would show an axis
         faceted = faceted.resolve_axis(x="independent")

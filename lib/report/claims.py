@@ -69,6 +69,7 @@ class Rule(Strict):
     reason: str = Field(min_length=5)  # why this tolerance
     nulls: tuple[str, ...] = ()
     no_null: str = ""  # why there can be none
+    no_number: str = ""  # why a seed, or a null, may have no number
     changed: tuple[Change, ...] = ()
 
     @model_validator(mode="after")
@@ -88,14 +89,19 @@ class Rule(Strict):
         seeds = (
             "every seed" if self.share == 1 else f"at least {say.percent(self.share)} of the seeds"
         )
-        unit = f" {self.unit}" if self.unit else ""
-        bound = f"{self.side} {self.tolerance:g}{unit} in {seeds}"
-        return f"{self.measure}: the 95 % interval lies {bound}"
+        bounded = bound(self.side, self.tolerance, self.unit)
+        return f"{self.measure}: the 95 % interval lies {bounded} in {seeds}"
 
     def before(self, change: Change) -> Rule:
         """The rule as it stood before a change. Error: ValueError for a field that rules lack."""
         kept = self.model_dump(exclude={"changed"}) | change.was
         return Rule(**kept)
+
+
+def bound(side: str, tolerance: float, unit: str) -> str:
+    """On which side of what a rule asks for, in words: `below 1 doubling`."""
+    one = unit.removesuffix("s") if abs(tolerance) == 1 else unit
+    return f"{side} {tolerance:g} {one}".strip()
 
 
 class Asked(Strict):
@@ -349,6 +355,7 @@ def _part(
         "rule": rule.sentence(),
         "nulls": nulls,
         "no_null": rule.no_null,
+        "no_number": rule.no_number,
         "rates": [asdict(rate) for rate in rates],
         "changed": [_change(rule, change, own, former, seeds_needed) for change in rule.changed],
         "estimates": [asdict(e) for e in own if _finite(e)],

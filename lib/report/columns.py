@@ -16,6 +16,7 @@ import yaml
 from lib.files import ROOT
 
 PATH = ROOT / "book" / "columns.yml"
+LISTED = "<p>The columns of its data:</p>"
 
 
 @cache
@@ -65,4 +66,4 @@ def listed(frame: pd.DataFrame) -> str:
     for column, unit, means in dictionary(frame).itertuples(index=False):
         said = f"{means} ({unit})" if unit else means
         items.append(f"<dt>{html.escape(column)}</dt><dd>{html.escape(said)}</dd>")
-    return f"<p>The columns of its data:</p><dl>{''.join(items)}</dl>"
+    return f"{LISTED}<dl>{''.join(items)}</dl>"

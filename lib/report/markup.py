@@ -18,6 +18,9 @@ import pandas as pd
 import vl_convert
 
 MAX_BYTES = 2_000_000
+NEEDLESS = re.compile(r' (?:aria-[a-z]+|role|pointer-events)="[^"]*"| opacity="1"')
+PLACES = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
+DECIMALS = re.compile(r"(\.\d)\d+")
 
 
 def table(chart: alt.TopLevelMixin) -> pd.DataFrame:
@@ -56,7 +59,7 @@ def html(chart: alt.TopLevelMixin, name: str, description: str) -> str:
             f"Figure {name!r} would put {len(text) / 1e6:.1f} MB into the page: draw fewer rows "
             f"(aggregate or sample)."
         )
-    picture = _short(_unique_ids(vl_convert.vegalite_to_svg(made), name))
+    picture = _seen(_unique_ids(vl_convert.vegalite_to_svg(made), name))
     label = _html.escape(description, quote=True)
     return (
         f'<div class="bk-chart" id="chart-{name}"><div class="bk-scroll" tabindex="0">'
@@ -91,7 +94,13 @@ def _unique_ids(svg: str, name: str) -> str:
     return re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{ids[m[1]]})", svg)
 
 
-def _short(svg: str) -> str:
-    """Places in a picture to a hundredth of a pixel, which is a third of the bytes."""
-    places = r'((?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*")'
-    return re.sub(places, lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[1]), svg)
+def _seen(svg: str) -> str:
+    """What is seen of a picture, to a tenth of a pixel, which is a third of the bytes: it stands
+    under a name, hidden from screen readers, so that what it tells them of each mark goes too."""
+    head, marks = svg.split(">", 1)
+    marks = NEEDLESS.sub("", marks)
+    return (
+        head.replace("<svg", '<svg aria-hidden="true"', 1)
+        + ">"
+        + PLACES.sub(lambda place: DECIMALS.sub(r"\1", place[0]), marks)
+    )

@@ -7,8 +7,8 @@ the picture shows all of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import altair as alt
 import pandas as pd
@@ -86,25 +86,23 @@ def _curve(
         tooltip=columns.tooltip(rows),
     )
     median = kept.transform_aggregate(median=f"median({value})").encode(
-        y=alt.Y("median:Q", title=columns.title(value)), color=alt.value("currentColor")
+        color=alt.value("currentColor")
     )
-    said = median.transform_calculate(told="'median ' + format(datum.median, '.2~f')")
-    layers = [median.mark_rule(), dots, _label(said, "right").encode(text="told:N")]
-    for name, level in levels.items():
+    at = alt.Y("median:Q", title=columns.title(value))
+    layers = [median.mark_rule().encode(y=at), dots, _named(median, levels)]
+    for level in levels.values():
         line = alt.Chart().transform_aggregate(n="count()").encode(y=alt.datum(level))
-        text = _label(line, "left").encode(text=alt.value(name))
-        layers += [line.mark_rule(strokeDash=[4, 4]), text]
+        layers.append(line.mark_rule(strokeDash=[4, 4]))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _label(line: alt.Chart, end: Literal["left", "right"]) -> alt.Chart:
-    """Where no dot is: above its line at the left, where values are small, below it at the
-    right. Median and levels take other ends, or one line would strike out the other's name."""
-    left = end == "left"
-    mark = line.mark_text(
-        align=end, baseline="bottom" if left else "top", dx=4 if left else -4, dy=-2 if left else 3
-    )
-    return mark.encode(x=alt.value(0) if left else alt.value("width"))
+def _named(median: alt.Chart, levels: Mapping[str, float | int]) -> alt.Chart:
+    """What the lines are, above the plot: in it the names would lie over dots where it is narrow,
+    or where few universes are left."""
+    rest = "".join(f"\u2003- - {name}" for name in levels)
+    told = f"'— median ' + format(datum.median, '.2~f') + {json.dumps(rest)}"
+    text = median.transform_calculate(told=told).mark_text(align="right", baseline="bottom", dy=-6)
+    return text.encode(x=alt.value("width"), y=alt.value(0), text="told:N")
 
 
 def _matrix(kept: alt.Chart, frame: pd.DataFrame, choices: Sequence[str]) -> alt.Chart:

@@ -32,34 +32,36 @@ def answers(lines: pd.DataFrame, said: pd.DataFrame, shots: int) -> alt.HConcatC
     """
     asked = [play.menu(said.task), play.menu(said.shots, opening=shots)]
     steps = sorted(set(said.step))
-    moment = play.slider(steps, "step", steps[-1])
+    moment = play.slider(steps, "step", float(steps[-1]))
     play.complete(said, *asked, moment)
-    bars = _bars(said, [*asked, moment]).add_params(moment.param)
-    made = alt.hconcat(bars, _prompt(lines, asked))
+    made = alt.hconcat(_bars(said, asked, moment), _prompt(lines, asked))
     menus = [control.param for control in asked]
     return made.add_params(*menus).properties(usermeta=play.told(moment))
 
 
 def _prompt(lines: pd.DataFrame, asked: list[play.Control]) -> alt.Chart:
     """The lines of the chosen prompt, the last one at the bottom."""
-    count = int(lines.line.max()) + 1
     base = alt.Chart(lines, title=alt.Title("the prompt", fontSize=12, anchor="start"))
     return (
         play.shown(base, *asked)
         .mark_text(align="left", baseline="middle", fontSize=11, font="monospace")
         .encode(
-            y=alt.Y("line:O", axis=None, scale=alt.Scale(domain=[*range(count)])),
+            y=alt.Y("line:O", axis=None),  # as many as there are: a fixed height would leave a gap
             x=alt.value(0),
             text="text:N",
             color=alt.value("currentColor"),
         )
-        .properties(width=LEFT, height=15 * count, view=alt.ViewBackground(stroke=None))
+        .properties(width=LEFT, height=alt.Step(15), view=alt.ViewBackground(stroke=None))
     )
 
 
-def _bars(said: pd.DataFrame, chosen: list[play.Control]) -> alt.LayerChart:
-    """The most probable next words at the chosen moment, and the step that it is."""
-    base = play.shown(alt.Chart(said), *chosen)
+def _bars(said: pd.DataFrame, asked: list[play.Control], moment: play.Control) -> alt.LayerChart:
+    """The most probable next words at the chosen moment, and the step that it is.
+
+    The step brings the slider: a part that does lays a net over its marks, whose tips know no
+    words.
+    """
+    base = play.shown(alt.Chart(said), *asked, moment)
     flat = base.transform_flatten(["word", "probability"])
     bars = flat.mark_bar(color=PALETTE[0]).encode(
         x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1])),
@@ -71,8 +73,8 @@ def _bars(said: pd.DataFrame, chosen: list[play.Control]) -> alt.LayerChart:
         ),
         tooltip=["step:Q", "word:N", alt.Tooltip("probability:Q", format=".3f")],
     )
-    step = _step(base).encode(x=alt.value("width"), y=alt.value(0))
-    return alt.layer(bars, step, data=said).properties(width=WIDTH - LEFT - 110, height=150)
+    step = _step(base).encode(x=alt.value("width"), y=alt.value(0)).add_params(moment.param)
+    return alt.layer(step, bars, data=said).properties(width=WIDTH - LEFT - 110, height=150)
 
 
 def _step(base: alt.Chart) -> alt.Chart:

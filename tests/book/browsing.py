@@ -76,11 +76,10 @@ document.querySelectorAll('.highlight pre').forEach((code, place) => {
 
 
 @contextmanager
-def serving(site: Path) -> Iterator[str]:
+def serving(site: Path, kind: type[http.server.SimpleHTTPRequestHandler] = Quiet) -> Iterator[str]:
     """The site on a port of this machine."""
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))
-    )
+    handler = functools.partial(kind, directory=str(site))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

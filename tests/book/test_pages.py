@@ -7,6 +7,7 @@ import gzip
 import http.server
 import json
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from docutils import nodes
 from docutils.utils import new_document
 from pybtex.database import parse_string
 
+from lib.report import columns
 from pipeline import (
     citations,
     downloads,
@@ -24,6 +26,7 @@ from pipeline import (
     glossary,
     home,
     mathml,
+    meanings,
     numbers,
     pages,
     polish,
@@ -301,6 +304,19 @@ def test_text_is_served_compressed_and_unchanged(tmp_path):
         server.shutdown()
 
 
+def test_a_place_that_is_none_is_answered_by_the_site_s_own_page(tmp_path):
+    (tmp_path / "404.html").write_text("<p>No such page</p>")
+    handler = functools.partial(Quiet, directory=tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/deep/none.html")
+        assert refused.value.code == 404 and refused.value.read() == b"<p>No such page</p>"
+    finally:
+        server.shutdown()
+
+
 class Quiet(serve.Handler):
     def log_message(self, *_: object) -> None:
         pass
@@ -309,15 +325,19 @@ class Quiet(serve.Handler):
 # --- what is light ---
 
 
-def test_a_static_chart_keeps_what_is_seen_of_it_and_nothing_else():
-    mark = '<path aria-label="x: 1" role="graphics-symbol" aria-roledescription="line mark" d="{}" '
-    mark += 'stroke="#0072b2" stroke-width="1.25" opacity="{}"></path>'
-    chart = '<svg class="marks" viewBox="0 0 9.125 9">{}</svg>'
-    outside = '<p role="note" aria-label="1.234" class="d">1.234</p>'
-    made = polish.page(chart.format(mark.format("M1.234,5L-6.789,0.05", "1")) + outside)
-    kept = '<path d="M1.2,5L-6.7,0.0" stroke="#0072b2" stroke-width="1.25"></path>'
-    assert made == chart.format(kept).replace("<svg ", '<svg aria-hidden="true" ') + outside
-    assert 'opacity="0.25"' in polish.page(chart.format(mark.format("M1,1", "0.25")))
+def test_pages_and_files_say_what_columns_mean_today():
+    """In a run of long ago a seed had another meaning, and a column that is gone had one."""
+    rest = "<p>Before.</p>{}<dl><dt>other</dt><dd>kept</dd></dl>"
+    old = f"{columns.LISTED}<dl><dt>seed</dt><dd>of old</dd><dt>a &amp; b</dt><dd>of old</dd></dl>"
+    output = nbformat.v4.new_output("display_data", {"text/html": rest.format(old)})
+    cells = [nbformat.v4.new_code_cell("1", outputs=[output]), nbformat.v4.new_markdown_cell("2")]
+    made = meanings.listed(nbformat.v4.new_notebook(cells=cells))
+    today = columns.entry("seed")["means"]
+    new = f"{columns.LISTED}<dl><dt>seed</dt><dd>{today}</dd><dt>a &amp; b</dt><dd></dd></dl>"
+    assert made.cells[0].outputs[0].data["text/html"] == rest.format(new)
+    lines = meanings.table("file,column,unit,means\na.csv,seed,days,of old\n").splitlines()
+    assert lines[0] == "file,column,unit,means" and lines[1].startswith("a.csv,seed,,")
+    assert today in lines[1] and len(lines) == 2
 
 
 def test_the_search_quotes_the_text_of_a_page_with_its_places():

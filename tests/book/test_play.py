@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from lib.report import clamp_charts, markup, play, walks
+from lib.report import charts, clamp_charts, markup, play, walks
 from tests.book import browsing
 from tests.book.browsing import alive, until, visit
 
@@ -122,7 +122,8 @@ def site(tmp_path_factory) -> Path:
     for name in ("book.js", "book.css"):
         (folder / "_static" / name).write_text((ROOT / "book" / "_static" / name).read_text())
     (folder / "vega" / "vega.js").write_text(markup.bundle())
-    made = {"change": change(), "removals": removals()}
+    losses = charts.curves(training()[0], x="step", y="loss", series="model")
+    made = {"change": change(), "removals": removals(), "losses": losses}
     figures = [f"<figure>{markup.html(chart, name, name)}</figure>" for name, chart in made.items()]
     head = '<meta charset="utf8"><title>Play</title><link rel="icon" href="data:,">'
     head += '<link rel="stylesheet" href="_static/book.css"><script src="_static/book.js"></script>'
@@ -138,7 +139,7 @@ def words(chart) -> list[str]:
 
 def test_keys_and_a_press_on_the_curve_move_all_panels(browser, address):
     visit(browser, f"{address}/index.html")
-    chart, _ = alive(browser)
+    chart, *_ = alive(browser)
     slider = chart.find_element(By.CSS_SELECTOR, "input[type=range]")
     assert slider.get_attribute("aria-valuetext") == "50" and "step 50" in words(chart)
     slider.send_keys(Keys.ARROW_RIGHT)
@@ -153,7 +154,7 @@ def test_keys_and_a_press_on_the_curve_move_all_panels(browser, address):
 
 def test_a_menu_and_buttons_choose_what_is_taken_out(browser, address):
     visit(browser, f"{address}/index.html")
-    _, chart = alive(browser)
+    _, chart, _ = alive(browser)
     assert words(chart).count("0.90") == 2  # patterns held: as with all heads
     Select(chart.find_element(By.TAG_NAME, "select")).select_by_visible_text("head 0.0")
     until(lambda: any("out: 0.0" in text for text in words(chart)))
@@ -164,8 +165,36 @@ def test_a_menu_and_buttons_choose_what_is_taken_out(browser, address):
 @pytest.mark.parametrize("width", [400, 1400])
 def test_controls_have_names_and_figures_fit(browser, address, width):
     visit(browser, f"{address}/index.html", width=width)
-    charts = alive(browser)
-    boxes = [chart.find_element(By.CSS_SELECTOR, ".bk-scroll") for chart in charts]
+    boxes = [chart.find_element(By.CSS_SELECTOR, ".bk-scroll") for chart in alive(browser)]
     sizes = [[int(box.get_property(f"{of}Width")) for of in ("scroll", "client")] for box in boxes]
     assert all(inner <= outer for inner, outer in sizes), sizes
     assert not browsing.accessible(browser, {"color-contrast": False, "region": False})
+
+
+def isolated(chart) -> list[str]:
+    """How strongly the lines of a chart are drawn."""
+    found = chart.find_elements(By.CSS_SELECTOR, "svg .mark-line.role-mark path")
+    return sorted({line.get_attribute("opacity") or "1" for line in found})
+
+
+def test_a_window_of_another_width_keeps_what_was_chosen(browser, address):
+    visit(browser, f"{address}/index.html")
+    moved, taken, lined = alive(browser)
+    moved.find_element(By.CSS_SELECTOR, "input[type=range]").send_keys(Keys.ARROW_RIGHT)
+    Select(taken.find_element(By.TAG_NAME, "select")).select_by_visible_text("head 0.0")
+    lined.find_elements(By.CSS_SELECTOR, "svg .role-legend-symbol path")[0].click()
+    until(lambda: isolated(lined) == ["0.1", "1"])
+    rooms = [chart.get_attribute("data-room") for chart in (moved, taken, lined)]
+    metrics = {"width": 420, "height": 4000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    for chart, room in zip((moved, taken, lined), rooms, strict=True):
+        until(lambda chart=chart, room=room: chart.get_attribute("data-room") != room)
+    until(lambda: "step 600" in words(moved))
+    slider = moved.find_element(By.CSS_SELECTOR, "input[type=range]")
+    assert slider.get_attribute("value") == "3" and slider.get_attribute("aria-valuetext") == "600"
+    until(lambda: any("out: 0.0" in text for text in words(taken)))
+    chosen = Select(taken.find_element(By.TAG_NAME, "select")).first_selected_option
+    assert chosen.text == "head 0.0"
+    until(lambda: isolated(lined) == ["0.1", "1"])
+    slider.send_keys(Keys.ARROW_LEFT)  # and it goes on from there
+    until(lambda: "step 50" in words(moved))

@@ -125,3 +125,14 @@ def test_the_whole_book_is_light(site):
     """No page loads more than its charts, and a quarter of a megabyte of script beside them."""
     scripts = [p for p in (site / "_static").rglob("*.js") if "locales" not in p.parts]
     assert sum(p.stat().st_size for p in scripts) < 350_000
+
+
+def test_every_claim_is_told_before_it_is_judged(site):
+    count = 0
+    for path in sorted(site.glob("chapters/*.html")):
+        text = path.read_text()
+        told = set(re.findall(r'<details class="bk-claim"><summary><strong>([^<]+)', text))
+        judged = re.findall(r'<section class="bk-verdict[^>]*id="claim-([^"]+)"', text)
+        count += len(judged)
+        assert not set(judged) - told, path.name
+    assert count > 60

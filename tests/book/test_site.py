@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
+from pipeline import serve
 from tests.book import browsing, project
 from tests.book.browsing import alive, until, visit
 
@@ -128,7 +129,7 @@ def headless(site: Path) -> dict[str, list[str]]:
     wrong: dict[str, list[str]] = {}
     seen = set()
     for path in pages(site):
-        if path.name == "index.html":  # leads to the home page
+        if path.name in {"index.html", "404.html"}:  # lead to others, and are found by no search
             continue
         head = soup(path).head
         said = {tag.get("property") or tag.get("name"): tag["content"] for tag in head("meta")[2:]}
@@ -336,6 +337,49 @@ def test_the_search_finds_a_definition_first_and_quotes_its_text(browser, addres
     assert not [name for name in fetched if name.endswith(".html")]  # which holds its charts too
 
 
+MARKED = "return Array.from(CSS.highlights.get('bk-found') || []).map(String)"
+
+
+def test_what_was_searched_for_is_marked_as_whole_words(browser, address):
+    """A search for "K-composition" marked every letter k."""
+    visit(browser, f"{address}/search.html?q=K-composition")
+    found = until(lambda: browser.execute_script(MARKED))
+    assert {said.lower() for said in found} <= {"k-composition", "composition"}
+    visit(browser, f"{address}/search.html?q=residual+stream")
+    first = until(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li a"))[0]
+    first.click()
+    found = until(lambda: browser.execute_script(MARKED))
+    assert {said.lower() for said in found} <= {"residual stream", "residual streams"}
+    webdriver.ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    assert not browser.execute_script(MARKED)
+    visit(browser, f"{address}/intro.html")  # what was found is marked once
+    assert not browser.execute_script(MARKED)
+
+
+def test_the_index_of_the_search_is_fetched_by_its_own_page_alone(site):
+    asking = {p.name for p in pages(site) if "searchindex.js" in p.read_text()}
+    assert asking == {"search.html"}
+
+
+STOPS = """return Array.from(document.querySelectorAll('.bk-folds :is(summary, a, button)'))
+  .filter(one => one.tabIndex === 0).length"""
+
+
+def test_what_stands_under_a_figure_is_one_stop_of_the_tab_key(browser, address):
+    visit(browser, f"{address}/{CHAPTER}")
+    alive(browser)
+    bars = browser.find_elements(By.CSS_SELECTOR, ".bk-folds[role=toolbar][aria-label]")
+    assert len(bars) == 3 == browser.execute_script(STOPS)
+    until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".bk-save")) == 4)
+    browser.execute_script("arguments[0].querySelector('summary').focus()", bars[0])
+    said = []
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.END, Keys.ARROW_RIGHT, Keys.HOME):
+        webdriver.ActionChains(browser).send_keys(key).perform()
+        said.append(browser.execute_script("return document.activeElement.textContent"))
+    assert said == ["Provenance", "Data (CSV)", "PNG", "PNG", "Description"]
+    assert browser.execute_script(STOPS) == 3
+
+
 def tip(browser):
     return browser.find_element(By.ID, "bk-tip")
 
@@ -431,6 +475,28 @@ def test_the_way_to_the_home_page_asks_for_nothing_that_is_not_there(browser, ad
     until(lambda: browser.current_url.endswith("/intro.html"))
 
 
+WIDEN = """const table = document.querySelector('.bk-figure .bk-table');
+for (const row of table.rows) { const last = row.cells[row.cells.length - 1];
+  for (let i = 0; i < 9; i++) { row.append(last.cloneNode(true)); } }
+const box = table.closest('.bk-scroll'), fold = document.createElement('details');
+const other = document.querySelector('.bk-figure:has(.bk-chart)');
+fold.className = 'bk-fold';
+fold.append(other.querySelector('.bk-chart'));
+other.prepend(fold);
+return [table.offsetWidth > box.clientWidth, getComputedStyle(box).overflowX,
+        other.querySelector('figcaption').checkVisibility()];"""
+
+
+def test_on_paper_wide_tables_fit_and_no_caption_stands_without_its_figure(browser, address):
+    visit(browser, f"{address}/{CHAPTER}", width=642)
+    alive(browser)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script(WIDEN) == [False, "visible", False]
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_link_into_a_fold_opens_it(browser, address):
     visit(browser, f"{address}/intro.html")  # so that what follows is no step within one page
     visit(browser, f"{address}/claims.html#rule-O901", height=900)
@@ -503,6 +569,25 @@ def test_no_page_is_wider_than_the_window(browser, address, site, width):
         )
         wide |= {path.name: over} if over > 0 else {}
     assert not wide
+
+
+def test_a_page_that_is_not_there_finds_the_book_from_any_depth(chromium, site, tmp_path):
+    """As a host of pages shows it that keeps several books."""
+    (tmp_path / "some-book").symlink_to(site)
+    (tmp_path / "404.html").symlink_to(site / "404.html")
+    with browsing.serving(tmp_path, serve.Handler) as place:
+        visit(chromium, f"{place}/some-book/chapters/deep/01_old_name.html", width=400)
+        ways = chromium.find_element(By.ID, "ways")
+        until(ways.is_displayed)
+        asked = ways.find_element(By.TAG_NAME, "input").get_attribute("value")
+        assert asked == "chapters deep old name"
+        links = [a.get_attribute("href") for a in ways.find_elements(By.TAG_NAME, "a")]
+        assert f"{place}/some-book/{CHAPTER}" in links
+        assert links[0] == f"{place}/some-book/intro.html"
+        ways.find_element(By.TAG_NAME, "button").click()
+        until(lambda: "/some-book/search.html?q=chapters" in chromium.current_url)
+    for kind in ("browser", "performance"):  # it asks where the book begins, of other tests' ends
+        chromium.get_log(kind)
 
 
 def test_the_site_works_from_the_disk(browser, address, site):

@@ -84,6 +84,11 @@ def test_too_few_seeds_are_at_most_partly():
     assert claims.judge(claim(), estimates((0.6, 0.8)), seeds_needed=1)["verdict"] == REPRODUCED
 
 
+def test_one_of_a_unit_is_one():
+    said = [rule(tolerance=x, side="below", unit="doublings").asks() for x in (1.0, 0.5)]
+    assert "below 1 doubling in" in said[0] and "below 0.5 doublings in" in said[1]
+
+
 def test_the_share_of_seeds_that_the_rule_names():
     given = estimates((0.6, 0.8), (0.7, 0.9), (0.1, 0.3))
     assert verdict(given, share=2 / 3) == REPRODUCED and verdict(given, share=0.7) == PARTLY

@@ -50,21 +50,20 @@ def test_the_picture_shows_every_choice_of_every_universe_and_the_median(univers
     svg = markup.html(chart, "a", "b").split("<script")[0]
     matrix = svg.split("mark-rect role-mark concat_1")[1].split("</g>")[0]
     assert matrix.count("<path") == len(universes) * len(CHOICES)
-    assert "median 1<" in svg and "most relations<" in svg
+    assert "median 1\u2003" in svg and "most relations<" in svg
     assert all(f">{name}<" in svg for name in ("gate", "forward", "10th token"))
 
 
-def test_no_line_strikes_out_a_name_and_the_rare_kind_lies_on_top(universes):
+def test_names_of_lines_lie_above_all_dots_and_the_rare_kind_lies_on_top(universes):
     near = universes.assign(relations=[3.0, 4, 4, 0, 7, 3])  # the median, 3.5, is next to a level
     chart = multiverse.specification_curve(
         near, "relations", CHOICES, "universe", levels={"most relations": 4}
     )
     svg = markup.html(chart, "a", "b").split("<script")[0]
-    ends = {
-        name: re.search(rf'text-anchor="(\w+)"[^>]*>{name}', svg)[1]
-        for name in ("median 3.5", "most relations")
-    }
-    assert ends == {"median 3.5": "end", "most relations": "start"}
+    place = re.search(
+        r'translate\([\d.]+,(-?[\d.]+)\)"[^>]*>— median 3.5\u2003- - most relations<', svg
+    )
+    assert float(place[1]) < 0
     dots = svg.split("mark-symbol role-mark")[1].split("</g>")[0]
     colors = re.findall(r'<path[^>]*fill="([^"]+)"', dots)
     assert len(colors) == len(near) and colors.count(colors[-1]) == 1

@@ -132,6 +132,16 @@ def test_a_card_shows_each_null_beside_the_verdict(book, shown):
     assert "on even: not reproduced (0 [−0.1, 0.1], n = 10, seeds 0)" in shown[0][0]
 
 
+def test_a_card_says_why_a_null_has_no_number(book, shown):
+    rule = book._claims["O901"].parts["size"].model_copy(update={"no_number": "nothing rises"})
+    given = book._claims["O901"].model_copy(update={"parts": {"size": rule}})
+    book._claims = {"O901": given}
+    book.claim("O901", estimates(0.9, 0.8, 0.7, null=float("nan")))
+    card = BeautifulSoup(shown[0][0], "html.parser").get_text()
+    assert "with nothing to find: even not measurable (nothing rises)" in card
+    assert "on even: not testable here (not measurable)" in card
+
+
 def test_a_card_draws_each_seed_and_each_null_beside_the_bound(book, shown):
     """Seeds that pass lie whole in the shade of the claimed side; the null does not."""
     book.claim("O901", estimates(0.9, 0.8, 0.7))
@@ -211,9 +221,9 @@ def test_numbers_are_glued_and_not_shown(book, shown):
 
 
 def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
-    said = book.claim("O901", estimates(0.9, 0.8, 0.7), note="Said so.")
+    book.claim("O901", estimates(0.9, 0.8, 0.7), note="Said so.")
     book.not_testable("O902", "No `model`.")
-    assert "No <code>model</code>." in shown[1][0]
+    assert "No <code>model</code>." in shown[2][0]
     assert not (book.directory / "claims.json").exists()
     book.close()
     rows = json.loads((book.directory / "claims.json").read_text())
@@ -233,7 +243,7 @@ def test_verdicts_reach_the_file_at_close_and_all_at_once(book, shown):
         "rule",
         "verdict",
     } <= rows[0].keys()
-    assert said == "reproduced" and "Up &amp; up." in shown[0][0] and "Said so." in shown[0][0]
+    assert "Up &amp; up." in shown[0][0] and "Said so." in shown[0][0]
     assert (
         json.loads((book.directory / "provenance.json").read_text())["versions"]
         == provenance.versions()
@@ -244,7 +254,12 @@ def test_prose_gets_the_word_of_the_card(book, shown):
     """A question of the book's own holds or does not: nobody reported what it could reproduce."""
     for own, word in ((False, "not reproduced"), (True, "does not hold")):
         book._claims = {"O901": book._claims["O901"].model_copy(update={"own": own})}
-        assert book.claim("O901", estimates(0.1, 0.1, 0.1)) == word and word in shown[-1][0]
+        book.claim("O901", estimates(0.1, 0.1, 0.1))
+        card, (glued, about) = shown[-2][0], shown[-1]
+        assert (
+            about["metadata"]["scrapbook"]["name"] == "said_O901" and repr(word) in glued.values()
+        )
+        assert word in card
 
 
 def test_a_new_run_removes_the_old_verdicts_before_it_starts(book, tmp_path):
@@ -298,8 +313,9 @@ def test_a_claim_is_judged_on_a_readers_model_apart_from_the_books_own(book, sho
     def one(null: str, value: float) -> statistics.Estimate:
         return statistics.Estimate("size", 0, value, value - 0.1, value + 0.1, 8, null)
 
-    assert book.claim_of_model("O903", [one("", 0.9), one("odd", 0.1)]) == "reproduced"
+    book.claim_of_model("O903", [one("", 0.9), one("odd", 0.1)])
     card = shown[-1][0]
+    assert ">reproduced<" in card
     assert "Claim O903 on …/net." in card and "odd: not reproduced" in card and "secret" not in card
     assert 'id="of-model-O903"' in card  # other pages lead to the verdict on the book's own models
     with pytest.raises(ValueError, match="size on odd"):
