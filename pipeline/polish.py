@@ -66,6 +66,10 @@ CHANGES = (
 COMPILED = tuple((re.compile(pattern), new) for pattern, new in CHANGES)
 # Code may break after a dot, a bracket, a comma or a sign, and not in the middle of a name.
 BREAK = re.compile(r'(<span class="(?:o|p)">[^<]*</span>)(?=<span class="[nmskbo])')
+# A name in a cell of a table breaks after a dot or a line, and nowhere else.
+CELL = re.compile(r"<td\b.*?</td>", re.S)
+NAME = re.compile(r"<code\b.*?</code>", re.S)
+JOINT = re.compile(r"(?<=[a-z])([._]+)(?=[a-z])(?![^<]*>)")
 # In the title of an exercise, and in that of its solution.
 EXERCISE = re.compile(r'(caption-number">|href="#[\w-]+"> ?)Exercise (\d+)')
 TITLE = re.compile(r"<title>(.*?)</title>", re.S)
@@ -97,7 +101,12 @@ def page(text: str) -> str:
     """One page, changed."""
     for pattern, new in COMPILED:
         text = pattern.sub(new, text)
-    return described(BREAK.sub(r"\1<wbr>", text))
+    return described(CELL.sub(names, BREAK.sub(r"\1<wbr>", text)))
+
+
+def names(cell: re.Match[str]) -> str:
+    """A cell of a table, in which names in code may break."""
+    return NAME.sub(lambda name: JOINT.sub(r"\1<wbr>", name[0]), cell[0])
 
 
 def described(text: str) -> str:

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from lib.report import exercises
 from pipeline import downloads, editions, paper
 from tests.book import project
-from tests.book.browsing import visit
+from tests.book.browsing import until, visit
 
 CHAPTER = Path("chapters") / "01_tiny.html"
 SOURCE = Path("_sources") / "chapters" / "01_tiny.ipynb"
@@ -179,6 +179,15 @@ def test_hint_check_and_solution_are_folds_of_their_own(site):
     assert "sums to one" in hint.text and "dropdown" in solution["class"]
     assert "Sealed" in check.text and "sums to one" not in check.text
     assert not [word for word in GIVEN_AWAY if word in hint.text + check.text]
+
+
+def test_a_folded_solution_is_as_high_as_its_title(browser, address):
+    visit(browser, f"{address}/{CHAPTER}")
+    box = browser.find_element(By.CSS_SELECTOR, ".solution.toggle-hidden")
+    title = box.find_element(By.CSS_SELECTOR, ".admonition-title")
+    assert box.size["height"] == title.size["height"]
+    box.find_element(By.TAG_NAME, "button").click()
+    until(lambda: box.size["height"] > 2 * title.size["height"])
 
 
 def test_a_downloaded_notebook_computes_what_it_checks(site):

@@ -165,6 +165,14 @@ def test_code_may_break_after_a_dot_or_bracket_and_copies_as_it_was():
     assert made.count("<wbr>") == 2 and BeautifulSoup(made, "html.parser").text == "found.heads(x)"
 
 
+def test_a_name_in_a_cell_breaks_after_a_dot_or_a_line_and_copies_as_it_was():
+    cell = '<td><code class="a_b"><span class="pre">one_layer.mlp</span></code> a_b 0.5</td>'
+    made = polish.page(cell)
+    assert "one_<wbr>layer.<wbr>mlp" in made and made.replace("<wbr>", "") == cell
+    assert made.endswith("a_b 0.5</td>") and 'class="a_b"' in made
+    assert polish.page("<p><code>one_layer</code></p>") == "<p><code>one_layer</code></p>"
+
+
 def test_headings_of_tables_say_what_they_head_and_empty_ones_are_none():
     made = polish.page('<tr><th>a</th><th></th><th class="head"><p></p></th></tr>')
     assert made == '<tr><th scope="col">a</th><td></td><td></td></tr>'
