@@ -71,6 +71,11 @@ def excess(
     return on_right - chance * seen.sum(3)
 
 
+def best_excess(opened, lists: Lists) -> float:
+    """The largest mean excess of a model's heads on lists."""
+    return float(excess(looks(opened, lists), lists.right).mean(0).max())
+
+
 def of_favourite_places(right: Bool[Tensor, "prompt line"], last: int = 4) -> list[float]:
     """Mean excess of a head that attends to the last lines whatever they hold, on lists as they
     are and with the right lines last."""

@@ -16,7 +16,9 @@ import pandas as pd
 import torch
 
 from lib.analyses import relation_findings as findings
+from lib.analyses import relation_maps
 from lib.analyses.relation_maps import Found
+from lib.data.triplets import Encoded
 from lib.measures import relation_facts, relation_index, relation_tests, statistics
 from lib.measures.relation_facts import Facts
 from lib.measures.statistics import Estimate
@@ -197,6 +199,15 @@ def most_lenient(rows: pd.DataFrame) -> pd.Series:
     passed = rows["planted found"] + rows["others flagged"]
     row = rows.loc[passed.idxmax()]
     return pd.concat([row, pd.Series({"share planted": row["planted found"] / passed.max()})])
+
+
+def perfect_again(were: pd.DataFrame, opened, facts: Encoded, few: Mapping, made, seed: int) -> int:
+    """How many of the combinations `were` of a universe and a null, made of the universes `few`,
+    find exactly what was planted in another model `made`, too."""
+    found = relation_maps.measure(opened, facts, few, min_events=5)
+    ruled = against_truth(found, few, made, seed)
+    same = [name for name in CHOICES if name != "averaging"]
+    return len(were.merge(ruled[ruled.perfect], on=[*same, "null"]))
 
 
 def by_luck(counted: pd.DataFrame) -> tuple[float, float]:

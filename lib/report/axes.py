@@ -57,7 +57,7 @@ def _halving(ticks: list[float], constant: float) -> list[float]:
     """As many of the ticks as leave both ends their numbers where room is short: there every second
     number goes, twice at most. Those that lie closest to others are left out first."""
     at = np.log(np.array(ticks) + constant)
-    while len(ticks) > 2 and (len(ticks) - 1) % 4:
+    while (len(ticks) - 1) % (4 if len(ticks) > 5 else 2) and len(ticks) > 2:
         least = 1 + int(np.argmin(at[2:] - at[:-2]))
         ticks, at = ticks[:least] + ticks[least + 1 :], np.delete(at, least)
     return ticks
@@ -91,7 +91,8 @@ def in_panels(
         x, y = part.encoding["x"], part.encoding["y"]
         if str(getattr(x, "shorthand", "")).endswith(":Q"):
             given = {} if x["axis"] is alt.Undefined else x["axis"].to_dict()
-            x["axis"] = alt.Axis(**{"tickCount": max(2, round(width / TICK))} | given)
+            count = {"tickCount": max(2, round(width / TICK))} if "values" not in given else {}
+            x["axis"] = alt.Axis(**count | given)
         if shared and isinstance(y, alt.Y) and isinstance(y["sort"], list):
             y["title"] = None
         for side, room in ((x, width), (y, height)):

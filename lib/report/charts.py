@@ -218,11 +218,8 @@ def curves(
     detail = [f"{seed}:N"] if seed else []
     layers: list[alt.Chart] = []
     if low and high:
-        layers.append(
-            base.mark_area(opacity=0.2, strokeWidth=0).encode(
-                y=alt.Y(f"{low}:Q", title=titled(y)), y2=f"{high}:Q", detail=detail
-            )
-        )
+        ends = {"y": alt.Y(f"{low}:Q", title=titled(y)), "y2": f"{high}:Q", "detail": detail}
+        layers.append(base.mark_area(opacity=0.2, strokeWidth=0).encode(**ends))
     line = base.mark_line().encode(
         y=alt.Y(f"{y}:Q", scale=alt.Scale(zero=False), title=titled(y), axis=alt.Axis(**axis(y))),
         detail=detail,

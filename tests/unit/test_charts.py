@@ -365,7 +365,7 @@ def test_a_logarithmic_axis_names_both_ends_where_there_is_little_room(kind):
     lines = charts.curves(every, "step", "loss", scale=kind)
     for chart in (lines, charts.small_multiples(lines, "task", columns=3)):
         numbers = labels(chart, "X")
-        assert len(numbers) > 2, numbers
+        assert len(numbers) == 5 or (chart is not lines and len(numbers) == 3), numbers
         assert (numbers[0], numbers[-1]) == ("50" if kind == "log" else "0", "4,000"), numbers
 
 
