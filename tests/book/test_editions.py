@@ -186,6 +186,8 @@ def test_a_folded_solution_is_as_high_as_its_title(browser, address):
     box = browser.find_element(By.CSS_SELECTOR, ".solution.toggle-hidden")
     title = box.find_element(By.CSS_SELECTOR, ".admonition-title")
     assert box.size["height"] == title.size["height"]
+    seen = "return arguments[0].querySelector('section').checkVisibility()"
+    assert not browser.execute_script(seen, box)  # nor is anything in it a stop of the tab key
     box.find_element(By.TAG_NAME, "button").click()
     until(lambda: box.size["height"] > 2 * title.size["height"])
 
