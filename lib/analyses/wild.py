@@ -98,7 +98,9 @@ def summary(found: pd.DataFrame, ways: Sequence[str]) -> pd.DataFrame:
         hits = int(right.names.sum())
         told = [f"{row.head} {row.kind}" for row in wrong.itertuples() if row.kind != "noise"]
         told += [
-            f"{row.names:.0%} of the noise" for row in wrong.itertuples() if row.kind == "noise"
+            f"{100 * row.names:.0f} % of the noise"
+            for row in wrong.itertuples()
+            if row.kind == "noise"
         ]
         besides = {"named besides": ", ".join(told) or "–"}
         rows.append({"way": way, "found": hits, "missed": len(right) - hits} | besides)

@@ -70,7 +70,7 @@ def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     """One part; its verdict is said where the claim has several."""
     word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
     if part["also_on"]:
-        word += f" (as well on {html.escape(' and '.join(part['also_on']))})"
+        word += f" (its null passes too: {html.escape(', '.join(part['also_on']))})"
     beside = "; ".join(_null(null, part["no_number"]) for null in part["nulls"])
     null = f"; with nothing to find: {html.escape(beside)}" if beside else ""
     return (
@@ -187,7 +187,7 @@ def nulls(part: dict[str, Any], own: bool = False) -> str:
         same = {"n": 0} if null["n"] == part["n"] else {}
         same |= {"seeds": []} if null["seeds"] == part["seeds"] else {}
         word = verdict(null["verdict"], own)
-        said.append(f"on {null['name']}: {word} ({measured(null | same)})")
+        said.append(f"{null['name']}: {word} ({measured(null | same)})")
     said += [f"{rate['kind']}: {rate['passed']} of {rate['of']}" for rate in part["rates"]]
     return "; ".join(said) if part["nulls"] else "; ".join([f"no null: {part['no_null']}", *said])
 
@@ -200,9 +200,11 @@ def past(change: dict[str, Any], own: bool = False) -> str:
 
 
 def in_digits(value: Any) -> str:
-    """A value as prose shows it: floats with three digits, all else as it is."""
-    real = isinstance(value, Real) and not isinstance(value, Integral)
-    return short(value) if real else str(value)
+    """A value as prose shows it: floats with three digits, whole numbers with their thousands
+    apart, all else as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    return f"{value:,}".replace("-", "−") if isinstance(value, Integral) else short(value)
 
 
 def short(value: Any) -> str:

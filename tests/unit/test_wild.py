@@ -89,5 +89,5 @@ def test_a_summary_counts_what_is_found_missed_and_named_besides(made):
     assert rows.loc["right"].tolist() == [2, 0, "–"]
     assert rows.loc["half", ["found", "missed"]].tolist() == [1, 1]
     assert "1.4 anti-copying" in rows.loc["half", "named besides"]
-    assert "22% of the noise" in rows.loc["half", "named besides"]
+    assert "22 % of the noise" in rows.loc["half", "named besides"]
     assert found.groupby("way").wanted.sum().tolist() == [2, 2]
