@@ -125,7 +125,8 @@ def chip(row: Row, page: str = "") -> str:
 def contest(row: Row) -> str:
     """Which claims a claim contests, and which contest it."""
     said = [("contests", row.get("contests", ())), ("contested by", row.get("contested_by", ()))]
-    named = [f"{how} {html.escape(', '.join(ids))}" for how, ids in said if ids]
+    link = '<a href="claims.html#rule-{0}">{0}</a>'.format
+    named = [f"{how} {', '.join(map(link, ids))}" for how, ids in said if ids]
     return f" <em>({'; '.join(named)})</em>" if named else ""
 
 
@@ -235,14 +236,19 @@ put in by hand (*found where planted*, which should be at least nine in ten).
   that the rule names.
 - *partly*: the direction is the claimed one but some interval crosses the tolerance, or some
   parts hold and others do not; then the verdict says how many pass their rules in full, which may
-  be none. A claim whose core part points against it is not *partly*.
+  be none. Some parts are the claim's *core*: if they all come out alike, and not as reproduced,
+  that is the verdict, whatever the other parts do.
 - *not reproduced*: every interval lies on the other side, or the mean points against the claim.
-- *undecided*: the rule would pass, but some null does as well by it, or it gives more than one
-  false alarm in twenty trials; so it says nothing here, however large its number.
+- *undecided*: the rule would pass, wholly or partly, but some null does as well by it, or it
+  gives more than one false alarm in twenty trials; so it says nothing here, however large its
+  number.
 - *not testable here*: the run cannot answer, and the chapter says why.
 
 What no paper has claimed is a question of ours. Such questions are counted apart; by the same
 rules each *holds*, holds *partly*, or *does not hold*.
+
+The tables show one part of each claim, the first of its core that could be measured; open the claim
+below its table for all parts and for what the numbers are.
 
 Each verdict is only about the trained models of this run, one for each seed, with intervals over
 their texts: what holds in these runs need not hold in the next."""

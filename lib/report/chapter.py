@@ -82,8 +82,10 @@ class Report:
         """Show the claims, folded, before any number: what is claimed, and the rule that will judge
         it."""
         rows = "".join(cards.expectation(self._claim(claim_id)) for claim_id in claim_ids)
-        key = f'<p class="bk-key">{strips.KEY}</p>'
-        display(HTML(f'<div class="bk-claims">{rows}{key}</div>'))
+        lead = "The claims that this chapter judges. Open one to read its rule before any number."
+        key = f"Each verdict below comes with a strip for each part. {strips.KEY}"
+        said = f'<p class="bk-key">{lead}</p>{rows}<p class="bk-key">{key}</p>'
+        display(HTML(f'<div class="bk-claims">{said}</div>'))
 
     def figure(
         self,

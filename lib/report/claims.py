@@ -101,7 +101,8 @@ class Rule(Strict):
 def bound(side: str, tolerance: float, unit: str) -> str:
     """On which side of what a rule asks for, in words: `below 1 doubling`."""
     one = unit.removesuffix("s") if abs(tolerance) == 1 else unit
-    return f"{side} {tolerance:g} {one}".strip()
+    asked = f"{tolerance:g}".replace("-", "−")
+    return f"{side} {asked} {one}".strip()
 
 
 class Asked(Strict):
@@ -376,12 +377,12 @@ def _as_good(null: Verdicts, verdict: Verdicts) -> bool:
 
 def _alarms(verdict: Verdicts, rates: list[Rate]) -> list[str]:
     """The kinds of trials with nothing to find in which the rule of a part that holds passes too
-    often."""
+    often, and how often."""
     if verdict not in (REPRODUCED, PARTLY):
         return []
     counted = [r for r in rates if r.kind.startswith(ALARMS) and r.of >= TRIALS]
-    often = [rate.kind for rate in counted if rate.passed > FALSE_ALARMS * rate.of]
-    return [kind.removeprefix(f"{ALARMS} on ") for kind in often]
+    often = [rate for rate in counted if rate.passed > FALSE_ALARMS * rate.of]
+    return [f"{r.kind.removeprefix(f'{ALARMS} on ')}, {r.passed} of {r.of} trials" for r in often]
 
 
 def _change(

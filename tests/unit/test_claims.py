@@ -163,7 +163,7 @@ def test_a_part_that_its_null_passes_too_is_undecided(subject, null, expected):
     there = [e.on("untrained") for e in estimates(null)]
     found = claims.judge(claim(a=rule(nulls=("untrained",))), estimates(*subject) + there)
     assert found["verdict"] == expected
-    assert found["null"].startswith("untrained: ")
+    assert found["null"].startswith("on untrained: ")
 
 
 def test_a_single_seed_is_enough_for_a_null_to_pass_and_every_null_counts():
