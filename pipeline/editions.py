@@ -105,7 +105,9 @@ def _field(call: ast.Call, right: Sealed) -> Any:
     script shows it and compares, and opens a seal to tell what became of a prediction."""
     name, run = ast.unparse(call.args[0]), ast.unparse(call.func) == PREDICTED
     if right.shape:
-        said = f"`{name}` is checked in a running notebook: get this chapter with the button above."
+        said = (
+            f"`{name}` is checked in a running notebook, which the site offers above each chapter."
+        )
         return nbformat.v4.new_output("display_data", {"text/markdown": said})
     kind = "prediction" if run else "word" if right.shape is None else "number"
     given = {"kind": kind, "step": f"{right.tolerance:g}", "digest": right.digests}
@@ -136,7 +138,7 @@ def _then(call: ast.Call) -> str:
     """What is left to do after a prediction."""
     outcome = html.escape(ast.unparse(call.args[1]))
     said = f"Write your prediction down, then run it: <code>{outcome}</code> is checked in a"
-    return f"<p>{said} running notebook; get this chapter with the button above.</p>"
+    return f"<p>{said} running notebook, which the site offers above each chapter.</p>"
 
 
 def teaching(names: list[str], sources: Path, run: Path) -> str:

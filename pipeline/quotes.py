@@ -16,7 +16,7 @@ SUFFIX = ".txt"
 # What is no text, tags within a sentence, and tags around one.
 GONE = re.compile(r'<(svg|script|style)\b.*?</\1>|<a class="headerlink".*?</a>', re.S)
 WITHIN = re.compile(r"</?(?:span|wbr|em|strong|code|a)\b[^>]*>")
-AROUND = re.compile(r"</?(?:p|tr|td|th|tbody|thead|table)\b[^>]*>")
+AROUND = re.compile(r"</?(?:p|tr|td|th|tbody|thead|table|br)\b[^>]*>")
 TAG = re.compile(r"<(\w+)([^>]*)>")
 KEPT = re.compile(r' id="[^"]*"| class="bk-folds"')  # places that results lead to, and no text
 

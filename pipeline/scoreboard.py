@@ -178,6 +178,8 @@ Each profile that was built in this folder is a column, this site's first; `make
 adds one, and the next build of this site shows it.
 A cell has the verdict, what was measured with its 95 % interval, and below it what the same code
 measures where there is nothing to find.
+Of a claim with several parts it is the first of its core that could be measured; which one that is,
+and in which unit, stands under the claim's link.
 Profiles that train the book's own models for less than half as long as they need are left out.
 
 <a class="bk-csv" href="results/models.csv" download>All cells as CSV</a>"""

@@ -312,6 +312,12 @@
   // What the search shows of a page is its text (`pipeline/quotes.py`), and of a word of the glossary its meaning.
   function quote() {
     if (typeof Search === "undefined" || !Search.htmlToText) { return; }
+    var parse = Search._parseQuery;
+    Search._parseQuery = function (query) { // a letter finds nearly every page: the k of "K-composition"
+      var parts = parse(query), words = parts[1];
+      if (words.size > 1) { words.forEach(function (word) { if (word.length < 3) { words.delete(word); } }); }
+      return parts;
+    };
     Search.htmlToText = function (page, anchor) {
       var text = new DOMParser().parseFromString(page, "text/html"), place = anchor && text.querySelector(anchor) || text.body;
       place.querySelectorAll(".bk-folds, details, h1").forEach(function (part) { part.remove(); });
