@@ -255,7 +255,9 @@ def test_a_claim_of_later_work_stands_beside_what_it_contests(tmp_path):
     said = {row[0]: row[2] for row in table(page, "bk-overview")}
     assert "contested by Y1" in said["R1"] and "contests R1" in said["Y1"]
     (tmp_path / "home.yml").write_text("findings: [R1]")
-    assert "contested by Y1" in home.findings(tmp_path / "home.yml", found, {})
+    told = BeautifulSoup(home.findings(tmp_path / "home.yml", found, {}), "html.parser")
+    assert "contested by Y1" in told.get_text()
+    assert told.find("a", string="Y1")["href"] == "claims.html#rule-Y1"
     assert "<em>(contests R1)</em>" in cards.card(rows[1])
 
 
