@@ -70,7 +70,7 @@ def _part(part: dict[str, Any], several: bool, own: bool) -> str:
     """One part; its verdict is said where the claim has several."""
     word = f", <em>{verdict(part['verdict'], own)}</em>" if several else ""
     if part["also_on"]:
-        word += f" (its null passes too: {html.escape(', '.join(part['also_on']))})"
+        word += f" (its null passes too: {html.escape('; '.join(part['also_on']))})"
     beside = "; ".join(_null(null, part["no_number"]) for null in part["nulls"])
     null = f"; with nothing to find: {html.escape(beside)}" if beside else ""
     return (

@@ -382,7 +382,7 @@ def _alarms(verdict: Verdicts, rates: list[Rate]) -> list[str]:
         return []
     counted = [r for r in rates if r.kind.startswith(ALARMS) and r.of >= TRIALS]
     often = [rate for rate in counted if rate.passed > FALSE_ALARMS * rate.of]
-    return [f"{r.kind.removeprefix(f'{ALARMS} on ')}, {r.passed} of {r.of} trials" for r in often]
+    return [f"{r.kind.removeprefix(f'{ALARMS} on ')} in {r.passed} of {r.of} trials" for r in often]
 
 
 def _change(
