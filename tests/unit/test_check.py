@@ -184,7 +184,7 @@ def checked(bare, capsys, facts) -> tuple[int, str]:
 @pytest.mark.filterwarnings("ignore:.*fed token ids only")
 def test_the_model_of_the_page_is_proved_right(bare, capsys):
     code, said = checked(bare, capsys, "bare.yaml")
-    assert code == 0 and said.count("holds") == 12 and "twelve things" in PAGE
+    assert code == 0 and said.count("holds") == 12 and "twelve identities" in PAGE
     code, said = checked(bare, capsys, "wrong.yaml")
     assert code == 1 and {line[7:51].strip() for line in said.split("\n") if "FAILS" in line} == {
         VALUES,
